@@ -1,0 +1,16 @@
+//! The decisions of musicfs, as functions of their arguments.
+//!
+//! Nothing here does I/O, reads a clock, spawns a thread, logs or knows an actor: time and randomness come in as
+//! arguments, so that every rule can be tested against a slow, obvious oracle. Actors collect asynchronously, ask this
+//! crate what to do, and act. Everything that an origin says (names, sizes, tag bytes) is hostile until a constructor
+//! in here has accepted it.
+
+pub mod debounce;
+pub mod delta;
+pub mod escape;
+pub mod ids;
+pub mod naming;
+pub mod restart;
+pub mod tags;
+pub mod template;
+pub mod version;

@@ -1,0 +1,77 @@
+//! What tags say about a track, and how little of a file must be read to know it.
+
+/// A container whose tags are understood; decided by content, the extension is a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Native FLAC.
+    Flac,
+    /// MPEG audio with ID3 or APE tags.
+    Mp3,
+    /// Vorbis in Ogg.
+    OggVorbis,
+    /// Opus in Ogg.
+    Opus,
+    /// FLAC in Ogg.
+    OggFlac,
+    /// AAC or ALAC in MP4.
+    Mp4,
+    /// RIFF WAVE.
+    Wav,
+}
+
+/// Where an embedded picture is in its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtLocation {
+    /// The picture's type, from its first bytes; decides the name that it is shown under.
+    pub kind: ArtKind,
+    /// Offset of the picture's first byte in the file.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// Types of pictures that are shown as covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArtKind {
+    /// `cover.jpg`.
+    Jpeg,
+    /// `cover.png`.
+    Png,
+}
+
+/// The tags of one track, normalised as requirements V3 says, and the raw ones for `${tag:KEY}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrackTags {
+    /// The container.
+    pub format: Option<Format>,
+    /// Title; every value in the order of the file.
+    pub title: Vec<String>,
+    /// Artists of the track.
+    pub artist: Vec<String>,
+    /// Artists of the album; "Various Artists" under the compilation flag when the file names none.
+    pub albumartist: Vec<String>,
+    /// Album.
+    pub album: Vec<String>,
+    /// Track number: leading digits without zeros, or the text as it is when it has no leading digits.
+    pub track: Option<String>,
+    /// Tracks in all.
+    pub tracktotal: Option<String>,
+    /// Disc number, as `track`.
+    pub disc: Option<String>,
+    /// Discs in all.
+    pub disctotal: Option<String>,
+    /// Year: four digits.
+    pub year: Option<String>,
+    /// Date as written.
+    pub date: Option<String>,
+    /// Genres.
+    pub genre: Vec<String>,
+    /// Composers.
+    pub composer: Vec<String>,
+    /// Comments.
+    pub comment: Vec<String>,
+    /// Every text tag as it is in the file, the key in upper case; bounded in number and size.
+    pub raw: Vec<(String, String)>,
+    /// The first front cover, else the first picture.
+    pub art: Option<ArtLocation>,
+}
