@@ -70,7 +70,8 @@ impl ActorStats {
 
     /// A message that was accepted before has been handled.
     pub fn finish(&self, queued: Duration, handling: Duration) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        // A restart sets the count to 0 while a message of the dead actor may still end on a pool.
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| waiting.checked_sub(1));
         self.handled.fetch_add(1, Ordering::Relaxed);
         self.queued_micros.fetch_add(queued.as_micros() as u64, Ordering::Relaxed);
         self.handling_micros.fetch_add(handling.as_micros() as u64, Ordering::Relaxed);

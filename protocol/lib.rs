@@ -23,12 +23,15 @@ pub mod board;
 pub mod change;
 pub mod deadline;
 pub mod fetch;
+pub mod gate;
+pub mod health;
 pub mod inbox;
 pub mod library;
 pub mod metrics;
 pub mod permit;
 pub mod pool;
 pub mod port;
+pub mod scan;
 pub mod wire;
 pub mod work;
 
@@ -39,8 +42,12 @@ pub use change::{
 };
 pub use deadline::Deadline;
 pub use fetch::{FetchError, ListOrigin, ListPage, Probe, RangeBytes, ReadRange, RootIdentity, Stat, StatPath};
+pub use gate::ReadyGate;
+pub use health::HealthTable;
 pub use inbox::{Inbox, InboxReady};
 pub use library::{CatalogError, EntryAttr, ReadCatalog, ReadDirect};
+pub use metrics::Metrics;
 pub use permit::{Lane, Permit, PermitPool};
 pub use port::{Port, PortError};
+pub use scan::{ScanState, ScanTable};
 pub use work::{Work, WorkToken};

@@ -156,8 +156,7 @@ impl OriginPath {
 
     /// Whether this path is `folder` or lies below it.
     pub fn is_within(&self, folder: &Self) -> bool {
-        folder.is_root()
-            || (self.0.starts_with(&folder.0) && matches!(self.0.get(folder.0.len()), None | Some(b'/')))
+        folder.is_root() || (self.0.starts_with(&folder.0) && matches!(self.0.get(folder.0.len()), None | Some(b'/')))
     }
 
     /// Where this path is after its ancestor `from` became `to`; nothing when it does not lie within `from`.

@@ -19,15 +19,38 @@ pub enum Format {
     Wav,
 }
 
-/// Where an embedded picture is in its file.
+/// Where an embedded picture is in its file, and how to get it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArtLocation {
     /// The picture's type, from its first bytes; decides the name that it is shown under.
     pub kind: ArtKind,
-    /// Offset of the picture's first byte in the file.
-    pub offset: u64,
-    /// Its length in bytes.
+    /// Length of the picture in bytes, as shown.
     pub len: u64,
+    /// Offset in the file of the first byte that is needed to make it.
+    pub offset: u64,
+    /// How many bytes from there are needed; equal to `len` when the picture lies in the file as it is.
+    pub stored_len: u64,
+    /// How the stored bytes become the picture.
+    pub encoding: ArtEncoding,
+}
+
+/// How an embedded picture is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArtEncoding {
+    /// As it is.
+    Raw,
+    /// With the zero bytes that ID3v2's unsynchronisation puts in.
+    Unsynchronised,
+    /// Base64 in a comment of an Ogg stream: whole pages are stored, the comment's text begins `text_offset` bytes into
+    /// their payload and is `text_len` long, and the picture begins `picture_offset` bytes into the decoded block.
+    OggComment {
+        /// Bytes of page payload before the text.
+        text_offset: u32,
+        /// Length of the base64 text.
+        text_len: u32,
+        /// Length of the picture block's header.
+        picture_offset: u32,
+    },
 }
 
 /// Types of pictures that are shown as covers.
