@@ -92,13 +92,7 @@ mod tests {
     use crate::version::Granularity;
 
     fn version(size: u64, ino: u64) -> Version {
-        Version {
-            size,
-            mtime: Timestamp::new(1, 5),
-            granularity: Granularity::Nanos,
-            ino: Some(ino),
-            etag: None,
-        }
+        Version { size, mtime: Timestamp::new(1, 5), granularity: Granularity::Nanos, ino: Some(ino), etag: None }
     }
 
     #[test]
