@@ -14,6 +14,9 @@ mod scan;
 mod sync;
 mod tag_reader;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
