@@ -56,23 +56,16 @@ struct Managed {
 /// The actor that owns all others.
 pub struct Supervisor {
     actors: Vec<Managed>,
+    board: Arc<Board>,
     stop: watch::Sender<Option<StopReason>>,
     abandoned_threads: u32,
     stopping: bool,
 }
 
 impl Supervisor {
-    /// A supervisor of these actors, started in this order. `stop` is told when the daemon must end.
-    pub fn new(specs: Vec<ActorSpec>, board: &Board, stop: watch::Sender<Option<StopReason>>) -> Self {
-        let manage = |spec: ActorSpec| Managed {
-            stats: board.actor(&spec.name),
-            spec,
-            policy: RestartPolicy::default(),
-            running: None,
-            incarnation: 0,
-            restart_pending: false,
-        };
-        Self { actors: specs.into_iter().map(manage).collect(), stop, abandoned_threads: 0, stopping: false }
+    /// A supervisor of no actors yet. `stop` is told when the daemon must end.
+    pub fn new(board: Arc<Board>, stop: watch::Sender<Option<StopReason>>) -> Self {
+        Self { actors: Vec::new(), board, stop, abandoned_threads: 0, stopping: false }
     }
 
     fn start_actor(&mut self, index: usize, ctx: &mut Context<Self>) {
@@ -169,9 +162,6 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        for index in 0..self.actors.len() {
-            self.start_actor(index, ctx);
-        }
         ctx.run_interval(HEARTBEAT_INTERVAL, Self::heartbeat_tick);
     }
 }
@@ -196,6 +186,29 @@ impl Handler<StopDaemon> for Supervisor {
 
     fn handle(&mut self, _: StopDaemon, _: &mut Self::Context) {
         self.stop.send_replace(Some(StopReason::Requested));
+    }
+}
+
+/// run → supervisor: start these actors in this order and watch them from now on.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StartActors(pub Vec<ActorSpec>);
+
+impl Handler<StartActors> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, StartActors(specs): StartActors, ctx: &mut Self::Context) {
+        for spec in specs {
+            self.actors.push(Managed {
+                stats: self.board.actor(&spec.name),
+                spec,
+                policy: RestartPolicy::default(),
+                running: None,
+                incarnation: 0,
+                restart_pending: false,
+            });
+            self.start_actor(self.actors.len() - 1, ctx);
+        }
     }
 }
 

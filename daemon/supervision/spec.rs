@@ -42,14 +42,14 @@ impl Drop for EndGuard {
     }
 }
 
-type StartFn = dyn Fn(ActorEnded, Recipient<ActorEnded>) -> Running;
+type StartFn = dyn Fn(ActorEnded, Recipient<ActorEnded>) -> Running + Send;
 
 /// One actor: its name, its group and how it is made.
 pub struct ActorSpec {
     pub(super) name: ActorName,
     pub(super) group: Group,
     start: Box<StartFn>,
-    after_restart: Box<dyn Fn()>,
+    after_restart: Box<dyn Fn() + Send>,
 }
 
 impl ActorSpec {
@@ -58,7 +58,7 @@ impl ActorSpec {
         name: impl Into<ActorName>,
         group: Group,
         make: impl Fn() -> A + Send + Sync + 'static,
-        bind: impl Fn(&Addr<A>) + 'static,
+        bind: impl Fn(&Addr<A>) + Send + 'static,
     ) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<Heartbeat>,
@@ -80,7 +80,7 @@ impl ActorSpec {
 
     /// Does this after every restart of the actor.
     #[must_use]
-    pub fn after_restart_do(mut self, action: impl Fn() + 'static) -> Self {
+    pub fn after_restart_do(mut self, action: impl Fn() + Send + 'static) -> Self {
         self.after_restart = Box::new(action);
         self
     }

@@ -9,7 +9,7 @@ use actix::prelude::*;
 use musicfs_protocol::{Board, Heartbeat, Port, PortError};
 use tokio::sync::{mpsc, watch};
 
-use super::{ActorSpec, Group, StopActors, StopReason, Supervisor};
+use super::{ActorSpec, Group, StartActors, StopActors, StopReason, Supervisor};
 use musicfs_protocol::StopDaemon;
 
 #[derive(Message)]
@@ -91,7 +91,9 @@ fn subject(name: &'static str, group: Group) -> (ActorSpec, Subject) {
 fn supervise(specs: Vec<ActorSpec>) -> (Addr<Supervisor>, Arc<Board>, watch::Receiver<Option<StopReason>>) {
     let board = Arc::new(Board::default());
     let (stop, stopped) = watch::channel(None);
-    (Supervisor::new(specs, &board, stop).start(), board, stopped)
+    let supervisor = Supervisor::new(Arc::clone(&board), stop).start();
+    supervisor.do_send(StartActors(specs));
+    (supervisor, board, stopped)
 }
 
 #[actix::test]
