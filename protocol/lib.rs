@@ -11,7 +11,7 @@
 //! | [`ListOrigin`] | `delta_detector` → fetcher | [`ListPage`] | one outstanding per origin |
 //! | [`StatPath`] | `delta_detector` → fetcher | [`Stat`] | 8 outstanding per origin |
 //! | [`ReadRange`] | `delta_detector` → fetcher | [`RangeBytes`] | permits in bytes, per origin |
-//! | [`Probe`] | `health_monitor`, control_server → fetcher | [`RootIdentity`] | one outstanding per origin |
+//! | [`Probe`] | health_monitor, delta_detector → fetcher | [`RootIdentity`] | one outstanding per origin |
 //! | [`ApplyDelta`] | `delta_detector` → catalog | [`DeltaApplied`] | one outstanding |
 //! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then everything |
 //! | [`RescanOrigin`] | control_server, watcher, supervisor → `delta_detector` | event | `Inbox` by origin |
