@@ -156,3 +156,9 @@ pub struct Heartbeat;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopDaemon;
+
+/// supervisor → `fuse_front`: answer every kernel request that waits with an error, and let none wait any more: the
+/// daemon is about to end. Idempotent.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RefuseWaiting;

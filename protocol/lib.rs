@@ -13,11 +13,12 @@
 //! | [`ReadRange`] | `delta_detector` → fetcher | [`RangeBytes`] | permits in bytes, per origin |
 //! | [`Probe`] | health_monitor, delta_detector → fetcher | [`RootIdentity`] | one outstanding per origin |
 //! | [`ApplyDelta`] | `delta_detector` → catalog | [`DeltaApplied`] | one outstanding |
-//! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then everything |
+//! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then folders, then everything |
 //! | [`RescanOrigin`] | control_server, watcher, supervisor → `delta_detector` | event | `Inbox` by origin |
 //! | [`AwaitBarrier`] | control_server → watcher | `()` | one per connection |
 //! | [`Heartbeat`] | supervisor → every actor | `()` | one outstanding per actor |
 //! | [`StopDaemon`] | control_server → supervisor | `()` | idempotent |
+//! | [`RefuseWaiting`] | supervisor → `fuse_front` | `()` | idempotent |
 
 pub mod board;
 pub mod change;
@@ -37,8 +38,8 @@ pub mod work;
 
 pub use board::{ActorName, ActorStats, Board};
 pub use change::{
-    ApplyDelta, AwaitBarrier, Change, DeltaApplied, Heartbeat, PathTouched, PathsSettled, RescanOrigin, StopDaemon,
-    TreeChanged,
+    ApplyDelta, AwaitBarrier, Change, DeltaApplied, Heartbeat, PathTouched, PathsSettled, RefuseWaiting, RescanOrigin,
+    StopDaemon, TreeChanged,
 };
 pub use deadline::Deadline;
 pub use fetch::{FetchError, ListOrigin, ListPage, Probe, RangeBytes, ReadRange, RootIdentity, Stat, StatPath};
