@@ -6,7 +6,7 @@
 
 use super::found::Found;
 use super::scan::MalformedReason;
-use super::source::{Hop, Source, Stop};
+use super::source::{HOP_BYTES, Hop, Source, Stop};
 use super::vorbis_comment::{self, Packet, PictureText};
 use super::{Format, id3};
 
@@ -37,9 +37,10 @@ pub(super) fn walk(source: &Source, offset: u64, found: &mut Found) -> Result<()
 }
 
 fn walk_blocks(source: &Source, mut at: u64, found: &mut Found) -> Result<(), Stop> {
-    let hop = Hop::within(u64::MAX);
     let mut has_comments = false;
     loop {
+        // with the comments known, only a picture's header is of interest
+        let hop = Hop { bytes: if has_comments { PICTURE_HOP_BYTES } else { HOP_BYTES }, end: u64::MAX };
         let is_enough = has_comments && (found.has_front_art() || source.num_requests >= MAX_REQUESTS_FOR_ART);
         if is_enough && source.known(at, 4).is_none() {
             return Ok(());

@@ -21,6 +21,10 @@ const MAX_TEXT_BYTES: usize = 64 << 10;
 /// The largest picture that is shown: beyond it is a scan of a booklet, and making it costs that much memory.
 const MAX_PICTURE_BYTES: u64 = 32 << 20;
 
+/// Tags that are told apart in one file; the entries of more of the same rank join the last one. A crafted file could
+/// have one per ten bytes.
+const MAX_LAYERS: usize = 16;
+
 /// Which tag a layer comes from, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
@@ -69,6 +73,9 @@ impl Found {
 
     /// Begins the next tag.
     pub(super) fn begin_layer(&mut self, rank: Rank) {
+        if self.layers.len() >= MAX_LAYERS && self.layers.iter().any(|layer| layer.rank == rank) {
+            return;
+        }
         let at = self.layers.partition_point(|layer| layer.rank <= rank);
         self.layers.insert(at, Layer { rank, entries: Vec::new() });
     }

@@ -6,12 +6,11 @@
 //! over the whole tag and lengths count the bytes without it: then nobody can say where a long frame ends without
 //! reading it, so behind one the next frame is searched for by its shape.
 
-use super::ArtEncoding;
 use super::detect::MAX_STACKED_TAGS;
-use super::found::{Found, Rank};
+use super::found::{Found, Rank, picture_kind};
 use super::scan::MalformedReason;
 use super::source::{Hop, Source, Stop};
-use super::{id3_frames, normalise};
+use super::{ArtEncoding, ArtLocation, id3_frames, normalise};
 
 /// Length of a tag's header, and of its footer.
 const HEADER_BYTES: u64 = 10;
@@ -319,32 +318,34 @@ fn read_frame(cursor: &mut Cursor<'_>, frame: &FrameHeader, found: &mut Found) -
 
 fn locate_picture(cursor: &mut Cursor<'_>, frame: &FrameHeader, len: u64, found: &mut Found) -> Result<(), Stop> {
     let mut start = *cursor;
-    let peek = cursor.take(len.min(PICTURE_PEEK_BYTES))?;
+    let frame_end = cursor.at.saturating_add(len);
+    let stored = cursor.take(len.min(PICTURE_PEEK_BYTES))?;
+    let peek = if frame.is_unsynchronised { resynchronise(&stored) } else { stored };
     let Some(picture) = id3_frames::picture(&frame.id, &peek) else { return Ok(()) };
     let header_len = picture.offset as u64;
-    start.skip(header_len)?;
-    if start.at.saturating_add(len - header_len) > start.end {
+    start.is_unsynchronised |= frame.is_unsynchronised;
+    start.take(header_len)?;
+    // a whole tag's unsynchronisation makes the stored picture longer than this says, never shorter
+    if frame_end > start.end || start.at >= frame_end {
         return Ok(());
     }
-    let is_stored_raw = !cursor.is_unsynchronised && !frame.is_unsynchronised;
-    if is_stored_raw {
+    if !start.is_unsynchronised {
         let place = (start.at, len - header_len);
         found.offer_raw_art(picture.is_front, place, picture.first_bytes, picture.mime);
         return Ok(());
     }
-    let shown_len = match (cursor.is_unsynchronised, frame.content_len) {
-        (true, _) => Some(len - header_len),
-        (false, Some(content_len)) => content_len.checked_sub(header_len),
-        (false, None) => known_shown_len(&start, len - header_len),
-    };
-    let Some(shown_len) = shown_len else { return Ok(()) };
-    let stored_len = if cursor.is_unsynchronised {
+    let (stored_len, shown_len) = if cursor.is_unsynchronised {
         // every byte may have a zero behind it, but in a picture one in a hundred has: an eighth is plenty
-        (shown_len + shown_len / 8 + 64).min(cursor.end - start.at)
+        let shown_len = len - header_len;
+        ((shown_len + shown_len / 8 + 64).min(start.end - start.at), Some(shown_len))
     } else {
-        len - header_len
+        let stored_len = frame_end - start.at;
+        let declared_len = frame.content_len.and_then(|content_len| content_len.checked_sub(header_len));
+        (stored_len, declared_len.or_else(|| known_shown_len(&start, stored_len)))
     };
-    offer_unsynchronised(found, &picture, (start.at, stored_len, shown_len));
+    if let Some(shown_len) = shown_len {
+        offer_unsynchronised(found, &picture, (start.at, stored_len, shown_len));
+    }
     Ok(())
 }
 
@@ -358,8 +359,8 @@ fn offer_unsynchronised(
     picture: &id3_frames::Picture<'_>,
     (offset, stored_len, len): (u64, u64, u64),
 ) {
-    if let Some(kind) = super::found::picture_kind(picture.first_bytes, picture.mime) {
+    if let Some(kind) = picture_kind(picture.first_bytes, picture.mime) {
         let encoding = ArtEncoding::Unsynchronised;
-        found.offer_art(picture.is_front, super::ArtLocation { kind, len, offset, stored_len, encoding });
+        found.offer_art(picture.is_front, ArtLocation { kind, len, offset, stored_len, encoding });
     }
 }

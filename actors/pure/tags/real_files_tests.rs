@@ -1,13 +1,18 @@
 //! The scan against files that encoders make, so that the fixtures' idea of a format is not the only one.
 //!
-//! ffmpeg encodes a second of silence into each format with tags and 1.4 MB of art; the scan must find both, within
-//! requirement V8's limits. Where ffmpeg is missing or lacks an encoder, the test says so and what it left out.
+//! ffmpeg encodes a few seconds into each format with tags and 1.4 MB of art; the scan must find both, within
+//! requirement V8's limits, and agree with lofty, which reads the whole file. Where ffmpeg or another tool is missing
+//! or lacks an encoder, the test says so and what it left out.
 
 use std::path::Path;
 use std::process::Command;
 
+use lofty::file::TaggedFileExt;
+use lofty::probe::Probe;
+use lofty::tag::Accessor;
+
 use super::fixtures::{LARGE_ART_BYTES, Outcome, picture_block, scan_bytes};
-use super::{ArtKind, Format, art};
+use super::{ArtKind, Format, TrackTags, art};
 
 /// What every file is made with.
 const TAGS: [(&str, &str); 7] = [
@@ -67,7 +72,7 @@ fn cases() -> Vec<Case> {
 
 /// A PNG of about 1.4 MB: noise, which does not compress.
 fn write_png(path: &Path) -> Vec<u8> {
-    let noise = "nullsrc=s=690x690,format=gbrp,geq=r='random(1)*255':g='random(2)*255':b='random(3)*255'";
+    let noise = "nullsrc=s=1000x1000,format=gbrp,geq=r='random(1)*255':g='random(2)*255':b='random(3)*255'";
     let status = ffmpeg().args(["-f", "lavfi", "-i", noise, "-frames:v", "1"]).arg(path).status();
     assert!(status.expect("ffmpeg runs").success());
     let png = std::fs::read(path).expect("written");
@@ -130,6 +135,74 @@ fn files_made_by_ffmpeg_are_read_within_the_limits() {
     }
 }
 
+/// Runs a tool that must be there for its test; false, with a message, if it is not.
+fn run(tool: &str, configure: impl FnOnce(&mut Command) -> &mut Command) -> bool {
+    match configure(&mut Command::new(tool)).status() {
+        Ok(status) => {
+            assert!(status.success(), "{tool}: {status}");
+            true
+        }
+        Err(error) => {
+            println!("skipped: {tool}: {error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn files_tagged_by_the_tools_of_their_formats_are_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let sine = ["-f", "lavfi", "-i", "sine=duration=2"];
+    if !run("ffmpeg", |ffmpeg| ffmpeg.args(["-v", "error", "-nostdin"]).args(sine).args([path("a.wav"), path("a.mp3")]))
+    {
+        return;
+    }
+    let png = write_png(&path("cover.png"));
+    let tags = ["-T", "TITLE=Jóga", "-T", "ARTIST=Björk", "-T", "TRACKNUMBER=2", "-T", "DATE=1997"];
+    for (name, arguments) in [("a.flac", &["--padding=70000"][..]), ("a.oga", &["--ogg"])] {
+        if run("flac", |flac| flac.arg("-s").args(arguments).args(tags).arg("-o").arg(path(name)).arg(path("a.wav"))) {
+            assert_tagged(name, &path(name));
+        }
+    }
+    let picture = format!("--import-picture-from={}", path("cover.png").display());
+    if run("metaflac", |metaflac| metaflac.arg(picture).arg(path("a.flac"))) {
+        let file = std::fs::read(path("a.flac")).expect("written");
+        let outcome = scan_bytes(b"a.flac", &file);
+        let art = outcome.tags().art.clone().expect("a cover");
+        let stored = &file[art.offset as usize..(art.offset + art.stored_len) as usize];
+        assert!(art::decode(&art, stored) == Some(png));
+        assert!(outcome.num_requests <= 3 && outcome.num_bytes <= NORMAL);
+    }
+    let tags = ["-t", "Jóga", "-a", "Björk", "-T", "2/10", "-y", "1997", "-g", "52"];
+    if run("id3v2", |id3v2| id3v2.args(tags).arg(path("a.mp3"))) {
+        assert_tagged("a.mp3", &path("a.mp3"));
+    }
+}
+
+fn assert_tagged(name: &str, path: &Path) {
+    let file = std::fs::read(path).expect("written");
+    let outcome = scan_bytes(name.as_bytes(), &file);
+    let tags = outcome.tags();
+    assert_eq!((&tags.title[..], &tags.artist[..]), (&["Jóga".to_owned()][..], &["Björk".to_owned()][..]), "{name}");
+    assert_eq!((tags.track.as_deref(), tags.year.as_deref()), (Some("2"), Some("1997")), "{name}");
+    if name == "a.mp3" {
+        assert_eq!(tags.genre, ["Electronic"]);
+    }
+}
+
+/// lofty, reading the whole file, is the oracle.
+fn assert_agrees_with_lofty(name: &str, file: &[u8], tags: &TrackTags) {
+    let probe = Probe::new(std::io::Cursor::new(file)).guess_file_type().expect("readable");
+    let read = probe.read().expect("lofty reads it");
+    let tag = read.primary_tag().or(read.first_tag()).expect("a tag");
+    let texts = [tag.title(), tag.artist(), tag.album(), tag.genre()];
+    let ours = [&tags.title, &tags.artist, &tags.album, &tags.genre];
+    for (theirs, ours) in texts.iter().zip(ours) {
+        assert_eq!(theirs.as_deref(), ours.first().map(String::as_str), "{name}");
+    }
+}
+
 fn check(case: &Case, file: &[u8], outcome: &Outcome, png: &[u8]) {
     let tags = outcome.tags();
     println!("{}: {} bytes, {:?}", case.name, file.len(), outcome.cost());
@@ -149,6 +222,10 @@ fn check(case: &Case, file: &[u8], outcome: &Outcome, png: &[u8]) {
         let stored = &file[art.offset as usize..(art.offset + art.stored_len) as usize];
         assert!(art::decode(art, stored).as_deref() == Some(png), "{}", case.name);
         assert!(file.len() > LARGE_ART_BYTES, "{} has its art", case.name);
+    }
+    if case.format != Format::OggFlac {
+        // lofty knows no FLAC in Ogg
+        assert_agrees_with_lofty(case.name, file, tags);
     }
     assert!(outcome.num_requests <= 3, "{}: {} requests", case.name, outcome.num_requests);
     assert!(outcome.num_bytes <= case.max_bytes, "{}: {} bytes", case.name, outcome.num_bytes);
