@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use musicfs_protocol::change::RescanInbox;
 use musicfs_protocol::change::{PathKey, SettledInbox, TouchedInbox};
 use musicfs_protocol::{ActorStats, Heartbeat, InboxReady, PathsSettled, RescanOrigin, WorkToken};
-use musicfs_protocol::change::RescanInbox;
 use musicfs_pure::debounce::{Debounce, DebounceConfig, Settled, Touch};
 use parking_lot::Mutex;
 
@@ -188,7 +188,10 @@ mod tests {
         async fn next_batch(&mut self) -> BTreeMap<String, Option<String>> {
             tokio::time::timeout(Duration::from_secs(30), self.news.recv()).await.expect("something settles");
             let batch = self.settled.drain();
-            batch.into_iter().map(|((_, path), event)| (path.to_string(), event.renamed_from.map(|p| p.to_string()))).collect()
+            batch
+                .into_iter()
+                .map(|((_, path), event)| (path.to_string(), event.renamed_from.map(|p| p.to_string())))
+                .collect()
         }
     }
 
