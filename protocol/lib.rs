@@ -27,6 +27,7 @@ pub mod fetch;
 pub mod gate;
 pub mod health;
 pub mod inbox;
+pub mod inboxes;
 pub mod library;
 pub mod metrics;
 pub mod permit;
@@ -46,6 +47,7 @@ pub use fetch::{FetchError, ListOrigin, ListPage, Probe, RangeBytes, ReadRange, 
 pub use gate::ReadyGate;
 pub use health::HealthTable;
 pub use inbox::{Inbox, InboxReady};
+pub use inboxes::{rescan_inbox, settled_inbox, touched_inbox};
 pub use library::{CatalogError, EntryAttr, ReadCatalog, ReadDirect};
 pub use metrics::Metrics;
 pub use permit::{Lane, Permit, PermitPool};
