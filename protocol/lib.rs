@@ -14,7 +14,7 @@
 //! | [`Probe`] | `health_monitor`, control_server → fetcher | [`RootIdentity`] | one outstanding per origin |
 //! | [`ApplyDelta`] | `delta_detector` → catalog | [`DeltaApplied`] | one outstanding |
 //! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then everything |
-//! | [`RescanOrigin`] | control_server, watcher, supervisor → `delta_detector` | event | `Inbox` by origin |
+//! | [`RescanOrigin`] | control_server, watcher, debouncer, supervisor → `delta_detector` | event | `Inbox` by origin |
 //! | [`AwaitBarrier`] | control_server → watcher | `()` | one per connection |
 //! | [`Heartbeat`] | supervisor → every actor | `()` | one outstanding per actor |
 //! | [`StopDaemon`] | control_server → supervisor | `()` | idempotent |
