@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use musicfs_protocol::change::RescanInbox;
-use musicfs_protocol::change::{PathKey, SettledInbox, TouchedInbox};
+use musicfs_protocol::change::{PathKey, RescanInbox, SettledInbox, TouchedInbox};
 use musicfs_protocol::{ActorStats, Heartbeat, InboxReady, PathsSettled, RescanOrigin, WorkToken};
 use musicfs_pure::debounce::{Debounce, DebounceConfig, Settled, Touch};
 use parking_lot::Mutex;

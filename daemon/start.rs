@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, System};
-use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared};
+use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
 use musicfs_actors::control_server::{self, BindError, BoundSocket};
 use musicfs_actors::fetcher::LocalDirect;
 use musicfs_actors::fuse_front::{
@@ -21,10 +21,11 @@ use musicfs_actors::fuse_front::{
 use musicfs_actors::storage::{Storage, StorageConfig, StorageError};
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{CatalogError, RefuseWaiting};
+use musicfs_pure::escape::escape;
 use musicfs_pure::tags::art;
 use tokio::sync::watch;
 
-use crate::config::{Config, Ready};
+use crate::config::{self, Config, OriginConfig, ReadyRule};
 use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
@@ -101,22 +102,25 @@ impl Foundation {
 }
 
 fn catalog_config(config: &Config) -> CatalogConfig {
-    let catalog_origin = |origin: &crate::config::OriginConfig| CatalogOrigin {
+    let catalog_origin = |origin: &OriginConfig| CatalogOrigin {
         origin: origin.id.clone(),
-        fingerprint: origin.location.to_string(),
+        fingerprint: format!("local:{}", escape(origin.root.as_os_str().as_bytes())),
     };
     CatalogConfig {
         origins: config.origins.iter().map(catalog_origin).collect(),
         template: config.template.clone(),
         options: config.template_options.clone(),
-        raw_view: config.raw_view,
+        raw_view: match config.raw_view {
+            config::RawView::Hidden => RawView::Hidden,
+            config::RawView::Listed => RawView::Listed,
+            config::RawView::Off => RawView::Off,
+        },
     }
 }
 
 /// Makes a folder that only its owner may enter; one that exists is accepted as it is.
 fn create_folder(path: &Path) -> Result<(), RunError> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| RunError::Folder { path: path.to_owned(), source })
+    config::make_private_folder(path).map_err(|source| RunError::Folder { path: path.to_owned(), source })
 }
 
 /// The soft limit of open files is often 1,024, which a busy library passes; the hard one may be used.
@@ -164,6 +168,7 @@ async fn live(
 }
 
 fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edge> {
+    let access = &config.access;
     let direct = config.origins.iter().filter_map(|origin| {
         let reader = Arc::new(LocalDirect::new(origin.root.clone()));
         let pool = Arc::clone(foundation.pools.get(origin.id.as_str())?);
@@ -177,7 +182,7 @@ fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edg
         stats: house.board.actor("fuse_front"),
         metrics: house.metrics.clone(),
         decode_art: art::decode,
-        ownership: Ownership { uid: config.uid, gid: config.gid, umask: config.umask },
+        ownership: Ownership { uid: access.uid, gid: access.gid, umask: access.umask as u16 },
         statfs_path: config.cache_dir.clone(),
     })
 }
@@ -189,7 +194,7 @@ fn mount_library(config: &Config, edge: &Arc<Edge>) -> Result<Mounted, RunError>
     create_folder(&config.mountpoint)?;
     let mount_config = MountConfig {
         mountpoint: config.mountpoint.clone(),
-        allow_other: config.allow_other,
+        allow_other: config.access.allow_other,
         num_threads: NUM_FUSE_THREADS,
     };
     Ok(mount(&mount_config, edge)?)
@@ -200,8 +205,8 @@ fn announce_when_ready(config: &Config, house: &House, foundation: &Foundation, 
     let (gate, scans) = (Arc::clone(&house.gate), Arc::clone(&house.scans));
     let reader = foundation.catalog.reader();
     let origins = match config.ready {
-        Ready::Listed => config.origins.iter().map(|origin| origin.id.clone()).collect(),
-        Ready::Mounted => Vec::new(),
+        ReadyRule::Listed => config.origins.iter().map(|origin| origin.id.clone()).collect(),
+        ReadyRule::Mounted => Vec::new(),
     };
     actix::spawn(async move {
         open_when_listed(gate, reader, scans, origins).await;

@@ -6,13 +6,14 @@
 //! incarnation.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Addr;
 use musicfs_actors::catalog::{Catalog, CatalogShared};
 use musicfs_actors::control_server::{BoundSocket, ControlServer, ControlServerConfig, ControlServices, ServedOrigin};
-use musicfs_actors::debouncer::{Debouncer, SharedDebounce};
+use musicfs_actors::debouncer::{Debouncer, PendingTouches, pending_touches};
 use musicfs_actors::delta_detector::{DeltaDetector, DeltaDetectorConfig, OriginPorts};
 use musicfs_actors::fetcher::{Fetcher, FetcherConfig, LocalOrigin};
 use musicfs_actors::fuse_front::{
@@ -28,6 +29,9 @@ use musicfs_protocol::{
     ApplyDelta, AwaitBarrier, Board, HealthTable, Metrics, PermitPool, Port, ReadCatalog, ReadyGate, RefuseWaiting,
     RescanOrigin, ScanTable, StopDaemon, Work,
 };
+use musicfs_pure::debounce::DebounceConfig;
+use musicfs_pure::escape::escape;
+use musicfs_pure::ids::OriginId;
 
 use crate::config::{Config, OriginConfig};
 use crate::supervision::{ActorSpec, Group, Supervisor};
@@ -55,7 +59,7 @@ pub(crate) struct House {
     apply: Port<ApplyDelta>,
     barrier: Port<AwaitBarrier>,
     stop: Port<StopDaemon>,
-    debounce: SharedDebounce,
+    pending: PendingTouches,
 }
 
 impl House {
@@ -76,7 +80,7 @@ impl House {
             apply: Port::unbound(),
             barrier: Port::unbound(),
             stop: Port::unbound(),
-            debounce: SharedDebounce::default(),
+            pending: pending_touches(DebounceConfig::default()),
         }
     }
 
@@ -186,7 +190,7 @@ impl House {
         })
     }
 
-    fn health_spec(&self, origins: &BTreeMap<musicfs_pure::ids::OriginId, OriginPorts>) -> ActorSpec {
+    fn health_spec(&self, origins: &BTreeMap<OriginId, OriginPorts>) -> ActorSpec {
         let probes: Vec<_> = origins.iter().map(|(id, ports)| (id.clone(), ports.probe.clone())).collect();
         let (table, stats) = (Arc::clone(&self.health), self.board.actor("health_monitor"));
         let (rescans, work) = (self.rescans.clone(), self.work.clone());
@@ -198,11 +202,7 @@ impl House {
         ActorSpec::new("health_monitor", Group::Alone, make, |_| ())
     }
 
-    fn delta_spec(
-        &self,
-        origins: BTreeMap<musicfs_pure::ids::OriginId, OriginPorts>,
-        catalog: Arc<dyn ReadCatalog>,
-    ) -> ActorSpec {
+    fn delta_spec(&self, origins: BTreeMap<OriginId, OriginPorts>, catalog: Arc<dyn ReadCatalog>) -> ActorSpec {
         let stats = self.board.actor("delta_detector");
         let (settled, rescans) = (self.settled.clone(), self.rescans.clone());
         let (apply, scans) = (self.apply.clone(), Arc::clone(&self.scans));
@@ -227,12 +227,12 @@ impl House {
 
     fn debouncer_spec(&self) -> ActorSpec {
         let stats = self.board.actor("debouncer");
-        let (debounce, touched) = (self.debounce.clone(), self.touched.clone());
+        let (pending, touched) = (Arc::clone(&self.pending), self.touched.clone());
         let (settled, rescans) = (self.settled.clone(), self.rescans.clone());
         let ready = touched.ready_port().clone();
         let make = move || {
             let (touched, settled, rescans) = (touched.clone(), settled.clone(), rescans.clone());
-            Debouncer::new(debounce.clone(), touched, settled, rescans, Arc::clone(&stats))
+            Debouncer::new(Arc::clone(&pending), touched, settled, rescans, Arc::clone(&stats))
         };
         self.in_change_group(ActorSpec::new("debouncer", Group::Change, make, move |addr| ready.bind(addr)))
     }
@@ -283,5 +283,9 @@ fn unbound_ports() -> OriginPorts {
 }
 
 fn served(origin: &OriginConfig) -> ServedOrigin {
-    ServedOrigin { id: origin.id.clone(), location: origin.location.to_string(), priority: origin.priority }
+    ServedOrigin {
+        id: origin.id.clone(),
+        location: escape(origin.root.as_os_str().as_bytes()).into_owned(),
+        priority: origin.priority,
+    }
 }

@@ -38,7 +38,7 @@ pub struct PathsSettled {
     pub work: WorkToken,
 }
 
-/// control_server, watcher, supervisor → `delta_detector` (event): compare the whole origin with what is known.
+/// control_server, watcher, debouncer, supervisor → `delta_detector` (event): compare the whole origin with what is known.
 #[derive(Clone, Debug)]
 pub struct RescanOrigin {
     /// Removals beyond the quarantine's limit are wanted.

@@ -3,8 +3,8 @@
 //! It runs on notify's own thread, between two reads of the kernel's queue: it only translates and pushes, blocks on
 //! nothing and looks at no file. What needs a look (a folder that appeared and has no watch yet, a lost root) becomes an
 //! order for the keeper. Both names of a rename are paired by the kernel's cookie, also where other events lie between
-//! them, which notify's own pairing does not bear. Our own scans open every file: those events are dropped first of all. A panic here would end
-//! notify's thread and with it every event to come, so it is caught and answered as lost events.
+//! them, which notify's own pairing does not bear. Our own scans open every file: those events are dropped first of all.
+//! A panic here would end notify's thread and with it every event to come, so it is caught and answered as lost events.
 
 use std::collections::VecDeque;
 use std::os::unix::ffi::OsStrExt;

@@ -125,9 +125,15 @@ impl Bench {
         touched.map(entry).collect()
     }
 
-    async fn next_rescan(&mut self) {
-        tokio::time::timeout(PATIENCE, self.rescan_news.recv()).await.expect("a rescan").expect("open");
-        assert!(!self.rescans.drain().is_empty());
+    /// Waits for the next rescans and answers whose they are.
+    async fn next_rescan(&mut self) -> Vec<OriginId> {
+        loop {
+            tokio::time::timeout(PATIENCE, self.rescan_news.recv()).await.expect("a rescan").expect("open");
+            let origins: Vec<OriginId> = self.rescans.drain().into_keys().collect();
+            if !origins.is_empty() {
+                return origins;
+            }
+        }
     }
 
     async fn mode(&self) -> Mode {
@@ -356,29 +362,20 @@ async fn root_replaced_from_above_is_found_by_looking() {
 }
 
 #[actix::test]
-async fn exhausted_watches_are_replaced_by_polling() {
-    let root = folder();
-    let mut bench = Bench::start(&[root.path()], SOON).await;
-    bench.next_rescan().await;
+async fn exhausted_watches_are_replaced_by_polling_of_that_origin_only() {
+    let (polled, watched) = (folder(), folder());
+    let mut bench = Bench::start(&[polled.path(), watched.path()], SOON).await;
+    bench.rescans.drain();
     bench.watcher.send(ExhaustWatches).await.expect("alive");
-    for _ in 0..3 {
-        bench.next_rescan().await;
+    for _ in 0..5 {
+        assert!(!bench.next_rescan().await.contains(&id(1)));
     }
     assert_eq!(bench.mode().await, Mode::Polled);
-    write(root.path().join("x"));
-    assert_eq!(bench.touches().await, Touches::new());
-}
-
-#[actix::test]
-async fn watched_origin_is_not_polled() {
-    let root = folder();
-    let bench = Bench::start(&[root.path()], SOON).await;
-    bench.rescans.drain();
-    for _ in 0..50 {
-        bench.barrier().await;
-        tokio::time::timeout(SOON, std::future::pending::<()>()).await.expect_err("never ready");
-    }
-    assert!(bench.rescans.is_empty());
+    write(polled.path().join("x"));
+    write(watched.path().join("y"));
+    bench.barrier().await;
+    let touched: Vec<OriginId> = bench.touched.drain().into_keys().map(|(origin, _)| origin).collect();
+    assert_eq!(touched, [id(1)]);
 }
 
 #[actix::test]
