@@ -21,13 +21,11 @@ use musicfs_actors::fuse_front::{
 };
 use musicfs_actors::health_monitor::{HealthMonitor, HealthMonitorConfig};
 use musicfs_actors::watcher::{WatchedOrigin, Watcher, WatcherConfig};
-use musicfs_protocol::change::{
-    RescanInbox, SettledInbox, TouchedInbox, TreeInbox, rescan_inbox, settled_inbox, touched_inbox,
-};
+use musicfs_protocol::change::{RescanInbox, SettledInbox, TouchedInbox, TreeInbox};
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{
     ApplyDelta, AwaitBarrier, Board, HealthTable, Metrics, PermitPool, Port, ReadCatalog, ReadyGate, RefuseWaiting,
-    RescanOrigin, ScanTable, StopDaemon, Work,
+    RescanOrigin, ScanTable, StopDaemon, Work, rescan_inbox, settled_inbox, touched_inbox,
 };
 use musicfs_pure::debounce::DebounceConfig;
 use musicfs_pure::escape::escape;

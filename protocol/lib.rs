@@ -13,13 +13,8 @@
 //! | [`ReadRange`] | `delta_detector` → fetcher | [`RangeBytes`] | permits in bytes, per origin |
 //! | [`Probe`] | health_monitor, delta_detector → fetcher | [`RootIdentity`] | one outstanding per origin |
 //! | [`ApplyDelta`] | `delta_detector` → catalog | [`DeltaApplied`] | one outstanding |
-<<<<<<< HEAD
 //! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then folders, then everything |
-//! | [`RescanOrigin`] | control_server, watcher, supervisor → `delta_detector` | event | `Inbox` by origin |
-=======
-//! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then everything |
-//! | [`RescanOrigin`] | control_server, watcher, debouncer, supervisor → `delta_detector` | event | `Inbox` by origin |
->>>>>>> wt-watch
+//! | [`RescanOrigin`] | control_server, watcher, debouncer, health_monitor, supervisor → `delta_detector` | event | `Inbox` by origin |
 //! | [`AwaitBarrier`] | control_server → watcher | `()` | one per connection |
 //! | [`Heartbeat`] | supervisor → every actor | `()` | one outstanding per actor |
 //! | [`StopDaemon`] | control_server → supervisor | `()` | idempotent |
