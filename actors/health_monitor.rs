@@ -5,8 +5,9 @@
 //! slow answers do not stretch the interval. What an answer means is decided by [`judge`], without clock or I/O.
 //!
 //! When an origin comes back, or shows another root than before, the whole of it is compared again: nobody saw what
-//! changed while it was away. The first success after the start asks for nothing, because the first scan is on its way
-//! then. Down means that the last known listing stays; nothing here ever removes a file.
+//! changed while it was away. When it goes down that is asked for too, so that its scan is seen to fail and whoever waits
+//! for a first listing need not wait longer. The first success after the start asks for nothing, because the watcher does.
+//! Down means that the last known listing stays; nothing here ever removes a file.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -106,7 +107,7 @@ fn judge(before: &Watched, answer: Result<RootIdentity, ProbeFailure>, now: Syst
             health: OriginHealth { health, since, num_failures, last_error },
             root: answer.ok().or(before.root),
         },
-        rescan: other_root || (was == Health::Down && health == Health::Up),
+        rescan: other_root || (was == Health::Down) != (health == Health::Down),
     }
 }
 
@@ -257,17 +258,17 @@ mod tests {
         let table = [
             // before, answer → health, failures, since, rescan
             (watched(Unknown, 0, None), Ok(ROOT), Up, 0, 2, false),
-            (watched(Unknown, 0, None), away(), Down, 1, 2, false),
+            (watched(Unknown, 0, None), away(), Down, 1, 2, true),
             (watched(Up, 0, Some(ROOT)), Ok(ROOT), Up, 0, 1, false),
             (watched(Up, 0, Some(ROOT)), Ok(OTHER), Up, 0, 1, true),
-            (watched(Up, 0, Some(ROOT)), away(), Down, 1, 2, false),
+            (watched(Up, 0, Some(ROOT)), away(), Down, 1, 2, true),
             (watched(Down, 1, Some(ROOT)), away(), Down, 2, 1, false),
             (watched(Down, 9, Some(ROOT)), Ok(ROOT), Up, 0, 2, true),
             (watched(Down, 9, None), Ok(ROOT), Up, 0, 2, true),
             (watched(Up, 0, Some(ROOT)), lost(), Up, 1, 1, false),
             (watched(Up, 1, Some(ROOT)), Ok(ROOT), Up, 0, 1, false),
-            (watched(Up, 2, Some(ROOT)), lost(), Down, 3, 2, false),
-            (watched(Up, u32::MAX, Some(ROOT)), lost(), Down, u32::MAX, 2, false),
+            (watched(Up, 2, Some(ROOT)), lost(), Down, 3, 2, true),
+            (watched(Up, u32::MAX, Some(ROOT)), lost(), Down, u32::MAX, 2, true),
         ];
         for (before, answer, health, num_failures, since, rescan) in table {
             let case = format!("{before:?} and {answer:?}");
@@ -358,7 +359,8 @@ mod tests {
         let second = bench.answer(first, Ok(ROOT)).await;
         assert_eq!((bench.health(), bench.rescans.len()), ((Health::Up, 0), 0));
         let third = bench.answer(second, Err(away())).await;
-        assert_eq!((bench.health(), bench.rescans.len()), ((Health::Down, 1), 0));
+        assert_eq!((bench.health(), bench.rescans.len()), ((Health::Down, 1), 1), "the scan is to fail visibly");
+        drop(bench.rescans.drain());
         let fourth = bench.answer(third, Err(away())).await;
         assert_eq!(bench.health(), (Health::Down, 2));
         assert!(bench.table.get(&nas()).unwrap().last_error.unwrap().contains("unplugged"));
