@@ -195,12 +195,27 @@ impl Drop for Mounted {
 /// Mounts the library. [`clear_stale`](super::stale::clear_stale) comes first: this looks at the mountpoint.
 pub fn mount(config: &MountConfig, edge: &Arc<Edge>) -> Result<Mounted, MountError> {
     let mountpoint = check_mountpoint(&config.mountpoint)?;
-    let connection = match mount_directly(&mountpoint, config) {
+    let connection = connect(&mountpoint, config)?;
+    serve(mountpoint, connection, config, edge)
+}
+
+/// Mounts, by whichever way this process has.
+pub(super) fn connect(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
+    match mount_directly(mountpoint, config) {
         Err(MountError::Refused(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            mount_through_helper(&mountpoint, config)?
+            mount_through_helper(mountpoint, config)
         }
-        other => other?,
-    };
+        connection => connection,
+    }
+}
+
+/// Answers the requests of a connection that was just mounted; the mount is taken away again when that fails.
+pub(super) fn serve(
+    mountpoint: PathBuf,
+    connection: OwnedFd,
+    config: &MountConfig,
+    edge: &Arc<Edge>,
+) -> Result<Mounted, MountError> {
     let table = MountTable::read().unwrap_or_default();
     let device = table.top_at(&mountpoint).filter(|top| top.is_ours()).map(|top| top.device.clone());
     let place = Place { mountpoint, device };
@@ -248,7 +263,7 @@ fn mount_directly(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, Mo
 }
 
 /// Mounts through `fusermount3`: it gets one end of a socket as its input and sends the connection back over it.
-fn mount_through_helper(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
+pub(super) fn mount_through_helper(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
     let (ours, theirs) = UnixStream::pair().map_err(MountError::Refused)?;
     let mut options = format!("ro,nosuid,nodev,default_permissions,fsname={FS_NAME},subtype={FS_NAME}");
     if config.allow_other {
