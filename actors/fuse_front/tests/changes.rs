@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use musicfs_protocol::change::TreeInbox;
 use musicfs_protocol::{Metrics, TreeChanged, Work};
 use musicfs_pure::ids::Ino;
 use parking_lot::{Condvar, Mutex};
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::super::invalidator::{Disarm, InvalidateEntry, Invalidator, InvalidatorConfig, tree_inbox};
 use super::fakes::FakeCatalog;
-use super::{Library, kind, pattern};
+use super::{Library, kind, pattern, wait_until};
 
 /// Replaces a file at the origin by a rename.
 fn replace(library: &Library, name: &str, bytes: &[u8]) {
@@ -62,6 +64,31 @@ fn open_through_a_name_that_nobody_invalidated_finds_the_new_version() {
     assert_eq!(std::fs::read(library.path("a.flac")).expect("read"), b"newer");
     assert_eq!(std::fs::metadata(library.path("a.flac")).expect("shown").ino(), ino.0);
     assert!(library.count("open", false) > 0);
+}
+
+/// The size that the daemon says, past what the kernel remembers.
+fn size_now(fd: impl AsFd, path: &str) -> u64 {
+    let flags = AtFlags::STATX_FORCE_SYNC | AtFlags::EMPTY_PATH;
+    rustix::fs::statx(fd, path, flags, StatxFlags::BASIC_STATS).expect("shown").stx_size
+}
+
+#[test]
+fn stat_shows_the_handle_what_it_opened_and_the_name_what_is_there() {
+    let Some(library) = Library::new() else { return };
+    let ino = library.add_file("a.flac", b"old");
+    let dir = File::open(library.mounted.mountpoint()).expect("opened");
+    let old = File::open(library.path("a.flac")).expect("opened");
+    std::fs::write(library.origin_path("a.flac"), b"grown").expect("edited");
+    assert_eq!(size_now(&old, ""), 5, "as fstat of the plain file");
+
+    replace(&library, "a.flac", b"replaced");
+    library.catalog.revise(ino);
+    assert_eq!(size_now(&old, ""), 5);
+    drop(old);
+    wait_until("the handle is released", || library.edge.num_open_files() == 0);
+    // nobody invalidated the name: its node is stale, and the kernel walks the path again
+    assert_eq!(size_now(&dir, "a.flac"), 8);
+    assert!(library.count("getattr", false) > 0);
 }
 
 #[test]

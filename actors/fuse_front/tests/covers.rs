@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use musicfs_pure::tags::{ArtEncoding, ArtKind, ArtLocation};
 
@@ -37,10 +37,16 @@ fn picture_that_lies_in_the_file_is_exactly_its_range() {
 
 #[test]
 fn picture_that_is_stored_otherwise_is_decoded_once() {
-    let decode = |_: &ArtLocation, stored: &[u8]| Some(stored.iter().rev().copied().collect());
+    static NUM_DECODED: AtomicU32 = AtomicU32::new(0);
+    let decode = |_: &ArtLocation, stored: &[u8]| {
+        NUM_DECODED.fetch_add(1, Ordering::Relaxed);
+        Some(stored.iter().rev().copied().collect())
+    };
     let Some((library, bytes)) = with_cover(ArtEncoding::Unsynchronised, decode) else { return };
     let expected: Vec<u8> = bytes[OFFSET..OFFSET + LEN].iter().rev().copied().collect();
     assert!(std::fs::read(library.path("cover.jpg")).expect("read") == expected);
+    assert!(library.count("read", true) > 1);
+    assert_eq!(NUM_DECODED.load(Ordering::Relaxed), 1);
 }
 
 #[test]
