@@ -15,6 +15,7 @@ use musicfs_pure::version::Version;
 use parking_lot::Mutex;
 
 use super::errno::Failure;
+use super::files::is_same_content;
 
 /// Makes a picture from its stored bytes; nothing when they are not one.
 pub type ArtDecoder = fn(&ArtLocation, &[u8]) -> Option<Vec<u8>>;
@@ -131,12 +132,6 @@ impl Drop for ArtFile {
             self.budget.give_back(picture.len() as u64);
         }
     }
-}
-
-/// Whether two states of a local file have the same content, as far as a stat can tell.
-fn is_same_content(a: &Version, b: &Version) -> bool {
-    let same_ino = a.ino.is_none() || b.ino.is_none() || a.ino == b.ino;
-    a.size == b.size && a.mtime == b.mtime && same_ino
 }
 
 /// Copies what there is from `offset` on and says how much that was.

@@ -13,6 +13,7 @@ use fuser::{FileHandle, FopenFlags, INodeNo, OpenAccMode, OpenFlags, ReplyAttr, 
 use musicfs_protocol::FetchError;
 use musicfs_protocol::fetch::NodeKind;
 use musicfs_protocol::library::{DirectFile, EntryAttr, Source};
+use musicfs_pure::version::Version;
 
 use super::art::ArtFile;
 use super::attrs::{UNANNOUNCED_TTL, attr_ttl, file_attr};
@@ -57,11 +58,12 @@ impl OpenFile {
         }
     }
 
-    /// The attributes as the plain file would show them now; those at the time of opening where there is none to ask.
+    /// The attributes at the time of opening, unless the plain file has changed since: then its size and mtime now.
     fn attr_now(&self) -> EntryAttr {
         let mut attr = self.attr.clone();
         if let Content::Direct(file) = &self.content
             && let Ok(version) = file.stat()
+            && !is_same_content(&version, &self.source.version)
         {
             attr.size = version.size;
             attr.mtime = version.mtime;
@@ -74,6 +76,12 @@ impl OpenFile {
     }
 }
 
+/// Whether two states of a local file have the same content, as far as a stat can tell.
+pub(super) fn is_same_content(a: &Version, b: &Version) -> bool {
+    let same_ino = a.ino.is_none() || b.ino.is_none() || a.ino == b.ino;
+    a.size == b.size && a.mtime == b.mtime && same_ino
+}
+
 /// What is known before a file is opened at its origin.
 struct OpenPlan {
     node: Node,
@@ -82,18 +90,18 @@ struct OpenPlan {
 }
 
 impl Edge {
-    /// Attributes of a node, or of the file that is open under a handle.
+    /// Attributes of a node. `fstat` comes without its handle, so any open file of the node speaks for all of them.
     pub(super) fn getattr(&self, call: Call<ReplyAttr>, node: Node, handle: Option<FileHandle>) {
-        let open = handle.and_then(|handle| self.handles.get(handle.0)).filter(|open| open.is_direct());
-        if let Some(open) = open {
-            return self.answer_open_attr(call, &open);
+        let open = handle.and_then(|handle| self.handles.get(handle.0)).or_else(|| self.handles.on_node(node));
+        if let Some(open) = open.as_ref().filter(|open| open.is_direct()) {
+            return self.answer_open_attr(call, open);
         }
         match self.catalog.attr(node.ino) {
             Ok(Some(attr)) if Node::of(&attr) == node => {
                 let (ttl, shown) = (attr_ttl(&attr), file_attr(&attr, INodeNo(attr.ino.0), self.ownership));
                 call.answer(|reply| reply.attr(&ttl, &shown));
             }
-            Ok(_) => match self.handles.on_node(node) {
+            Ok(_) => match open {
                 Some(open) => self.answer_open_attr(call, &open),
                 None => call.refuse(&Failure::Stale),
             },

@@ -43,8 +43,8 @@ pub struct MountConfig {
     pub mountpoint: PathBuf,
     /// Other users may look at the library too.
     pub allow_other: bool,
-    /// Threads that answer the kernel, 2 to 4: one is not enough, because a panic-free thread can still be descheduled;
-    /// more than the cores that a library needs only fight for them.
+    /// Threads that answer the kernel, 2 to 4: with one, a catalog row that must come from the disk delays everyone; nothing
+    /// else of what they do waits, so more of them only fight for the cores.
     pub num_threads: usize,
 }
 
@@ -96,7 +96,9 @@ pub enum MountError {
     #[error("the list of mounts cannot be read: {0}; is /proc mounted?")]
     NoMountTable(#[source] io::Error),
     /// The kernel has no FUSE, or this process may not use it.
-    #[error("/dev/fuse cannot be opened: {0}; load it with `sudo modprobe fuse`, and check its permissions")]
+    #[error(
+        "/dev/fuse cannot be used: {0}; load it with `sudo modprobe fuse`, and allow it with `sudo chmod 666 /dev/fuse`"
+    )]
     NoFuseDevice(#[source] io::Error),
     /// The setuid helper is not installed.
     #[error("fusermount3 is not installed; install it with `sudo apt-get install fuse3`")]
@@ -195,12 +197,27 @@ impl Drop for Mounted {
 /// Mounts the library. [`clear_stale`](super::stale::clear_stale) comes first: this looks at the mountpoint.
 pub fn mount(config: &MountConfig, edge: &Arc<Edge>) -> Result<Mounted, MountError> {
     let mountpoint = check_mountpoint(&config.mountpoint)?;
-    let connection = match mount_directly(&mountpoint, config) {
+    let connection = connect(&mountpoint, config)?;
+    serve(mountpoint, connection, config, edge)
+}
+
+/// Mounts, by whichever way this process has.
+pub(super) fn connect(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
+    match mount_directly(mountpoint, config) {
         Err(MountError::Refused(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            mount_through_helper(&mountpoint, config)?
+            mount_through_helper(mountpoint, config)
         }
-        other => other?,
-    };
+        connection => connection,
+    }
+}
+
+/// Answers the requests of a connection that was just mounted; the mount is taken away again when that fails.
+pub(super) fn serve(
+    mountpoint: PathBuf,
+    connection: OwnedFd,
+    config: &MountConfig,
+    edge: &Arc<Edge>,
+) -> Result<Mounted, MountError> {
     let table = MountTable::read().unwrap_or_default();
     let device = table.top_at(&mountpoint).filter(|top| top.is_ours()).map(|top| top.device.clone());
     let place = Place { mountpoint, device };
@@ -248,7 +265,7 @@ fn mount_directly(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, Mo
 }
 
 /// Mounts through `fusermount3`: it gets one end of a socket as its input and sends the connection back over it.
-fn mount_through_helper(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
+pub(super) fn mount_through_helper(mountpoint: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
     let (ours, theirs) = UnixStream::pair().map_err(MountError::Refused)?;
     let mut options = format!("ro,nosuid,nodev,default_permissions,fsname={FS_NAME},subtype={FS_NAME}");
     if config.allow_other {
@@ -272,7 +289,13 @@ fn no_helper(error: io::Error) -> MountError {
 }
 
 fn what_helper_meant(text: String) -> MountError {
-    if text.contains("user_allow_other") { MountError::AllowOtherForbidden } else { MountError::FusermountFailed(text) }
+    if text.contains("user_allow_other") {
+        MountError::AllowOtherForbidden
+    } else if text.contains(FUSE_DEVICE) {
+        MountError::NoFuseDevice(io::Error::other(text))
+    } else {
+        MountError::FusermountFailed(text)
+    }
 }
 
 /// The descriptor that the helper sends; nothing when it ends, or waits too long, without sending one.
@@ -313,4 +336,21 @@ fn run_session(
     };
     std::thread::Builder::new().name("fuse-session".to_owned()).spawn(run).map_err(MountError::SessionFailed)?;
     Ok((notifier, ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_of_the_setuid_helper_become_what_to_do() {
+        let refusal = |text: &str| what_helper_meant(text.to_owned());
+        let allow = "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf";
+        assert!(matches!(refusal(allow), MountError::AllowOtherForbidden));
+        assert!(refusal(allow).to_string().contains("/etc/fuse.conf"));
+        let device = "fusermount3: failed to open /dev/fuse: Permission denied";
+        assert!(matches!(refusal(device), MountError::NoFuseDevice(_)));
+        assert!(refusal("fusermount3: something else").to_string().contains("something else"));
+        assert!(no_helper(io::ErrorKind::NotFound.into()).to_string().contains("apt-get install"));
+    }
 }
