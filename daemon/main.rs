@@ -1,4 +1,7 @@
-//! The program `musicfs`. Everything is in the library, so that tests can start it in their own process.
+//! The program `musicfs`.
+//!
+//! Everything is in the library, so that tests can start a daemon in their own process; what is left here is handing
+//! over to the command line.
 
 /// Hands over to the command line, which decides about the exit code.
 fn main() -> std::process::ExitCode {

@@ -1,4 +1,8 @@
 //! Verbs about the daemon and its origins: run it, and show what it says about itself.
+//!
+//! `mount` is the daemon: it loads the configuration, sets up the log and hands over to [`crate::run`] in this very
+//! process. The others are one call each, printed as a table or as the reply is. Texts in a reply were written by
+//! strangers in part, so all of them pass the table's filter on their way to a terminal.
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,4 +1,7 @@
 //! The command line against a played daemon: what is asked, what is printed, which code it ends with.
+//!
+//! The played daemon is a thread behind a real socket that answers one connection from a function. Output goes into
+//! memory, so a test sees what a person would see, and a closed pipe is a writer that says so.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -1,4 +1,8 @@
-//! The table of verbs: what the command line takes. Help, and later completions and man pages, come from here.
+//! The table of verbs: what the command line takes.
+//!
+//! clap reads it, and help, completions and man pages come from it, so a verb or flag is described in one place. Values
+//! are taken as bytes wherever they name a file, and `--origin` is not taken apart here: clap repeats a value that it
+//! refuses, and a location may hold a password.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
