@@ -159,7 +159,7 @@ fn ffmetadata(index: usize, title: &str, picture: &Path) -> String {
     )
 }
 
-/// Adds a chunk with an ID3v2 tag and the picture to a WAV.
+/// Adds a chunk with an `ID3v2` tag and the picture to a WAV.
 fn append_id3_chunk(file: &Path, index: usize, title: &str, picture: &Path) {
     let art = (std::fs::read(picture).expect("picture"), "image/jpeg");
     let track = (index + 1).to_string();
