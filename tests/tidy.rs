@@ -251,7 +251,7 @@ fn production_code_does_not_unwrap() {
 #[test]
 fn event_is_sent_through_an_inbox_or_a_port() {
     // `do_send` passes a full mailbox and drops the answer. A new use needs its reason here.
-    let allowed: [(&str, &str); 0] = [];
+    let allowed = [("protocol/port.rs", "wakes the owner of an inbox, which drains it at the next wake too")];
     let chosen = |source: &Source| !allowed.iter().any(|(path, _)| *path == source.path);
     assert_absent("no `do_send` outside the list", chosen, &["do_send"]);
 }

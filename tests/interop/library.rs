@@ -1,4 +1,6 @@
 //! The library that the programs are pointed at: really encoded files, a cover, and two artists made to order.
+//!
+//! Every program gets the same one, so that what one of them misses can be compared with what the others saw.
 
 use std::fs;
 

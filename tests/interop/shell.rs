@@ -1,4 +1,6 @@
 //! find, du, df, cp, cmp, rsync, ffmpeg with a seek, metaflac, and a program that maps a file.
+//!
+//! Right is what the same program says of a plain copy, or of the file at the origin; the mount only has to agree.
 
 use std::fs;
 use std::path::Path;

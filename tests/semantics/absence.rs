@@ -1,4 +1,6 @@
 //! Promises about origins that are away, first looks and a killed daemon.
+//!
+//! The faults are those of real life: a folder that is renamed away, files that are deleted, a process that is killed.
 
 use std::fs;
 

@@ -1,4 +1,6 @@
 //! Promises about changes in an origin.
+//!
+//! Each test makes one change on the disk, waits until the daemon says that it is idle, and looks through the kernel.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,6 @@
 //! Promises about the filesystem: bytes, attributes, inode numbers, links, names.
+//!
+//! Each test quotes the README, does what the sentence is about, and asks the kernel whether it is so.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -1,4 +1,6 @@
 //! Promises about the library: where a track stands, what stands beside it, and the raw view.
+//!
+//! Each test quotes the README and builds the smallest library in which the sentence could be wrong.
 
 use std::fs;
 
