@@ -25,9 +25,14 @@ struct Source {
 }
 
 impl Source {
-    /// The part before the tests; nothing of a test file.
+    /// The part before the tests that stand in the file itself; nothing of a test file.
     fn production(&self) -> &str {
-        if self.is_test { "" } else { self.text.split("\n#[cfg(test)]\nmod ").next().unwrap() }
+        if self.is_test {
+            return "";
+        }
+        let mut markers = self.text.match_indices("\n#[cfg(test)]\n");
+        let inline = markers.find(|(at, marker)| gated_module(&self.text[at + marker.len()..]).ends_with('{'));
+        &self.text[..inline.map_or(self.text.len(), |(at, _)| at)]
     }
 
     /// Lines of production code without comments, each with its number.
@@ -76,13 +81,24 @@ fn source(path: &Path, text: String, test_modules: &[PathBuf]) -> Source {
     Source { is_test: name.starts_with("tests/") || below_test, path: name, text }
 }
 
+/// The line that an attribute stands before, when it opens or names a module, without `mod`.
+fn gated_module(after: &str) -> &str {
+    let line = after.lines().find(|line| !line.starts_with("#[")).unwrap_or_default();
+    let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) ")).unwrap_or(line);
+    line.strip_prefix("mod ").unwrap_or_default()
+}
+
 /// The modules in files of their own that a file declares for tests only, as paths without extension.
 fn test_modules_of(path: &Path, text: &str) -> Vec<PathBuf> {
     let stem = path.file_stem().unwrap().to_str().unwrap();
-    let folder = path.parent().unwrap();
-    let folder = if ["mod", "lib", "main"].contains(&stem) { folder.to_owned() } else { folder.join(stem) };
-    let after = text.split("#[cfg(test)]\nmod ").skip(1);
-    after.filter_map(|rest| rest.lines().next()?.strip_suffix(';')).map(|name| folder.join(name)).collect()
+    let parent = path.parent().unwrap();
+    let folder = if ["mod", "lib", "main"].contains(&stem) { parent.to_owned() } else { parent.join(stem) };
+    let module = |after: &str| {
+        let elsewhere = after.strip_prefix("#[path = \"").and_then(|rest| rest.split(".rs\"]").next());
+        let name = gated_module(after).strip_suffix(';')?;
+        Some(elsewhere.map_or_else(|| folder.join(name), |file| parent.join(file)))
+    };
+    text.split("#[cfg(test)]\n").skip(1).filter_map(module).collect()
 }
 
 #[track_caller]
@@ -251,7 +267,14 @@ fn production_code_does_not_unwrap() {
 #[test]
 fn event_is_sent_through_an_inbox_or_a_port() {
     // `do_send` passes a full mailbox and drops the answer. A new use needs its reason here.
-    let allowed = [("protocol/port.rs", "wakes the owner of an inbox, which drains it at the next wake too")];
+    let allowed = [
+        ("protocol/port.rs", "wakes the owner of an inbox, which drains it at the next wake too"),
+        (
+            "daemon/supervision/spec.rs",
+            "the end of an actor: one message in an actor's life, from a drop that cannot wait",
+        ),
+        ("daemon/start.rs", "the order to start actors: twice in the life of a process"),
+    ];
     let chosen = |source: &Source| !allowed.iter().any(|(path, _)| *path == source.path);
     assert_absent("no `do_send` outside the list", chosen, &["do_send"]);
 }
