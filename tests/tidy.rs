@@ -315,7 +315,9 @@ fn nothing_names_a_place_of_one_machine() {
         }
     }
     paths.extend(["Makefile", "README.md", "CHANGELOG.md", "Cargo.toml"].map(|name| root().join(name)));
-    let words = [["/ro", "ot/"].concat(), ["/wo", "rk/"].concat()];
+    // Where this project was ever built: a home folder, and the folders beside a clone.
+    let words =
+        [["/ro", "ot/."].concat(), ["/wo", "rk/wt"].concat(), ["/wo", "rk/main"].concat(), ["/wo", "rk/sh"].concat()];
     let names = |path: &PathBuf| {
         let text = fs::read_to_string(path).unwrap();
         words.iter().any(|word| text.contains(word.as_str()))
