@@ -32,7 +32,13 @@ fn value(document: &Value, key: &str) -> String {
 fn user_file(home: &Sandbox, text: &str) {
     let folder = home.path("home/.config/musicfs");
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("config.toml"), text).unwrap();
+    std::fs::write(folder.join("config.toml"), complete(home, text)).unwrap();
+}
+
+/// A configuration that lacks nothing: keys first, tables after them.
+fn complete(home: &Sandbox, text: &str) -> String {
+    let (mnt, origin) = (home.mnt(), home.origin());
+    format!("mountpoint = \"{}\"\n{text}\n[origin.a]\nlocation = \"{}\"\n", mnt.display(), origin.display())
 }
 
 #[test]
@@ -42,7 +48,8 @@ fn user_file_is_found_by_home_and_by_the_xdg_folder() {
     assert!(value(&shown(&mut home.bare(&["config", "show", "--json"])), "raw_view").contains("off"));
     let elsewhere = home.path("xdg");
     std::fs::create_dir_all(elsewhere.join("musicfs")).unwrap();
-    std::fs::write(elsewhere.join("musicfs/config.toml"), "raw_view = \"listed\"\n").unwrap();
+    let text = complete(&home, "raw_view = \"listed\"\n");
+    std::fs::write(elsewhere.join("musicfs/config.toml"), text).unwrap();
     let mut command = home.bare(&["config", "show", "--json"]);
     assert!(value(&shown(command.env("XDG_CONFIG_HOME", &elsewhere)), "raw_view").contains("listed"));
 }
@@ -53,8 +60,8 @@ fn variable_comes_over_the_file_and_flag_over_the_variable() {
     user_file(&home, "template = \"from-file/${title}.${ext}\"\n[log]\nlevel = \"warn\"\n");
     home.put("one.flac", &Track::new("Artist", "Album", 1, "One").flac());
     let show = || home.bare(&["config", "show", "--json"]);
-    assert!(value(&shown(&mut show()), "level").contains("warn"));
-    assert!(value(&shown(show().env("MUSICFS_LOG__LEVEL", "debug")), "level").contains("debug"));
+    assert!(value(&shown(&mut show()), "log.level").contains("warn"));
+    assert!(value(&shown(show().env("MUSICFS_LOG__LEVEL", "debug")), "log.level").contains("debug"));
     let mut command = home.mount_command();
     command.env("MUSICFS_TEMPLATE", "from-variable/${title}.${ext}");
     let daemon = home.start_with(&mut command);
@@ -72,19 +79,21 @@ fn variable_comes_over_the_file_and_flag_over_the_variable() {
 fn file_of_the_flag_replaces_the_users_file() {
     let home = Sandbox::new();
     user_file(&home, "raw_view = \"off\"\n[log]\nlevel = \"warn\"\n");
-    home.configure("raw_view = \"listed\"\n");
+    home.configure(&complete(&home, "raw_view = \"listed\"\n"));
     let mut command = home.command(&["config", "show", "--json"]);
     let document = shown(&mut command);
     assert!(value(&document, "raw_view").contains("listed"));
-    assert!(!value(&document, "level").contains("warn"), "{document}");
+    assert!(!value(&document, "log.level").contains("warn"), "{document}");
 }
 
 #[test]
 fn unknown_variable_is_a_warning_only() {
     let home = Sandbox::new();
+    user_file(&home, "");
     let mut command = home.bare(&["config", "check"]);
     let finished = run(command.env("MUSICFS_NO_SUCH_KEY", "1")).ok();
-    assert!(finished.err().contains("MUSICFS_NO_SUCH_KEY"), "{}", finished.err());
+    let said = finished.out() + &finished.err();
+    assert!(said.contains("MUSICFS_NO_SUCH_KEY"), "{said}");
 }
 
 #[test]

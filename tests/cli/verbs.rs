@@ -33,6 +33,7 @@ fn json(daemon: &Daemon<'_>, args: &[&str]) -> Value {
 #[test]
 fn every_reading_verb_prints_one_json_document() {
     let home = home();
+    home.configure(&format!("mountpoint = \"{}\"\n[origin.a]\nlocation = \"/elsewhere\"\n", home.mnt().display()));
     let daemon = home.start();
     let verbs: [&[&str]; 14] = [
         &["status"],

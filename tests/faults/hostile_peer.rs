@@ -28,6 +28,8 @@ fn connect(home: &Sandbox) -> UnixStream {
 fn ask(home: &Sandbox, bytes: &[u8]) -> String {
     let mut stream = connect(home);
     let _ = stream.write_all(bytes);
+    // Nothing more comes: a daemon that has nothing to answer closes.
+    let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut line = String::new();
     let _ = BufReader::new(stream).read_line(&mut line);
     line

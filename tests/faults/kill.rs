@@ -54,7 +54,8 @@ fn live_a_while(daemon: &Daemon<'_>, random: &mut Random, up_to_ms: usize) {
 
 #[track_caller]
 fn assert_mount_answers(home: &Sandbox) {
-    fs::metadata(home.mnt()).unwrap_or_else(|error| panic!("the mountpoint answers: {error}"));
+    // Opening a folder asks the daemon; its attributes the kernel might know by itself.
+    fs::read_dir(home.mnt()).unwrap_or_else(|error| panic!("the mountpoint answers: {error}"));
     assert!(mounted(&home.mnt()));
 }
 
@@ -67,7 +68,7 @@ fn killed_daemon_starts_again_with_the_same_tree_and_inodes() {
     let before = walk(&home.mnt());
     daemon.kill9();
     for _ in 0..num_kills() {
-        let error = fs::metadata(home.mnt()).unwrap_err();
+        let error = fs::read_dir(home.mnt()).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(107), "a dead mount is what the next start has to clear");
         let daemon = home.start();
         assert_mount_answers(&home);
@@ -113,11 +114,13 @@ fn daemon_killed_in_its_first_scan_goes_on_and_keeps_the_inodes_that_were_seen()
         let daemon = Daemon::spawn(&home, &mut home.mount_command());
         eventually("the mount appears", || mounted(&home.mnt()));
         live_a_while(&daemon, &mut random, 400);
-        let now = try_walk(&home.mnt()).unwrap_or_default();
-        for (path, node) in &seen {
-            assert_eq!(now.get(path).map(|node| node.ino), Some(node.ino), "{}", path.display());
+        // A walk in the middle of a scan may meet a name that has just gone; then this round shows nothing.
+        if let Ok(now) = try_walk(&home.mnt()) {
+            for (path, node) in &seen {
+                assert_eq!(now.get(path).map(|node| node.ino), Some(node.ino), "{}", path.display());
+            }
+            seen = now;
         }
-        seen = now;
         daemon.kill9();
     }
     let daemon = home.start();
@@ -161,7 +164,7 @@ fn dead_mount_of_somebody_else_is_not_needed_for_a_start_elsewhere() {
     other.start().kill9();
     let daemon = home.start();
     assert_eq!(files(&home.mnt()).len(), 3);
-    assert!(fs::metadata(other.mnt()).is_err(), "another daemon's dead mount is not ours to clear");
+    assert!(fs::read_dir(other.mnt()).is_err(), "another daemon's dead mount is not ours to clear");
     clear(&other.mnt());
     daemon.stop();
 }

@@ -62,12 +62,12 @@ fn file_that_returns_unchanged_gets_its_inode_back() {
     library(&home);
     let daemon = home.start();
     let before = walk(&home.mnt());
-    fs::rename(home.origin().join("1/1.flac"), home.path("stage/1.flac")).unwrap();
+    fs::rename(home.origin().join("2/2.flac"), home.path("stage/2.flac")).unwrap();
     daemon.idle();
     assert_eq!(files(&home.mnt()).len(), before.values().filter(|node| !node.is_dir).count() - 1);
-    fs::rename(home.path("stage/1.flac"), home.origin().join("1/1.flac")).unwrap();
+    fs::rename(home.path("stage/2.flac"), home.origin().join("2/2.flac")).unwrap();
     daemon.idle();
-    let shown = "Artist 1/Album (2020)/01 - Title 1.flac";
+    let shown = "Artist 2/Album (2020)/02 - Title 2.flac";
     assert_eq!(ino(&home.shown(shown)), before[std::path::Path::new(shown)].ino);
     daemon.stop();
 }
@@ -77,13 +77,13 @@ fn file_that_returns_unchanged_after_a_restart_gets_its_inode_back() {
     let home = Sandbox::new();
     library(&home);
     let daemon = home.start();
-    let shown = home.shown("Artist 1/Album (2020)/01 - Title 1.flac");
+    let shown = home.shown("Artist 2/Album (2020)/02 - Title 2.flac");
     let before = ino(&shown);
-    fs::rename(home.origin().join("1/1.flac"), home.path("stage/1.flac")).unwrap();
+    fs::rename(home.origin().join("2/2.flac"), home.path("stage/2.flac")).unwrap();
     daemon.idle();
     assert!(!shown.exists());
     daemon.stop();
-    fs::rename(home.path("stage/1.flac"), home.origin().join("1/1.flac")).unwrap();
+    fs::rename(home.path("stage/2.flac"), home.origin().join("2/2.flac")).unwrap();
     let daemon = home.start();
     daemon.idle();
     assert_eq!(ino(&shown), before);
@@ -95,10 +95,10 @@ fn edit_in_place_keeps_the_inode() {
     let home = Sandbox::new();
     library(&home);
     let daemon = home.start();
-    let shown = home.shown("Artist 1/Album (2020)/01 - Title 1.flac");
+    let shown = home.shown("Artist 2/Album (2020)/02 - Title 2.flac");
     let before = ino(&shown);
-    let edited = Track::new("Artist 1", "Album", 1, "Title 1").salted(5).flac();
-    home.put("1/1.flac", &edited);
+    let edited = Track::new("Artist 2", "Album", 2, "Title 2").salted(5).flac();
+    home.put("2/2.flac", &edited);
     daemon.idle();
     assert_eq!((ino(&shown), fs::read(&shown).unwrap()), (before, edited));
     daemon.stop();

@@ -11,7 +11,7 @@ use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::set;
 use crate::support::user::{NOBODY, as_nobody};
-use crate::support::{require, require_root, tree};
+use crate::support::{ordinary_sandbox, require, require_root, tree};
 
 const SHOWN: &str = "Artist/Album (2020)/01 - One.flac";
 
@@ -23,8 +23,7 @@ fn fill(home: &Sandbox) -> Vec<u8> {
 
 #[test]
 fn daemon_of_an_ordinary_user_mounts_serves_and_unmounts() {
-    require!("setpriv", "fusermount3");
-    let home = Sandbox::ordinary();
+    let home = ordinary_sandbox!();
     let bytes = fill(&home);
     let daemon = home.start();
     let mnt = home.mnt();
@@ -38,9 +37,8 @@ fn daemon_of_an_ordinary_user_mounts_serves_and_unmounts() {
 
 #[test]
 fn file_that_the_daemon_may_not_read_is_listed_and_refused_with_eacces() {
-    require!("setpriv", "fusermount3");
     require_root!("be two users");
-    let home = Sandbox::ordinary();
+    let home = ordinary_sandbox!();
     fill(&home);
     let secret = home.put("secret.flac", &Track::new("Artist", "Album", 2, "Two").flac());
     fs::set_permissions(&secret, PermissionsExt::from_mode(0o000)).unwrap();
@@ -56,9 +54,8 @@ fn file_that_the_daemon_may_not_read_is_listed_and_refused_with_eacces() {
 
 #[test]
 fn folder_that_the_daemon_may_not_read_hides_nothing_else_and_loses_nothing() {
-    require!("setpriv", "fusermount3");
     require_root!("be two users");
-    let home = Sandbox::ordinary();
+    let home = ordinary_sandbox!();
     fill(&home);
     home.put("closed/two.flac", &Track::new("Artist", "Album", 2, "Two").flac());
     home.user.own(&home.origin().join("closed"));

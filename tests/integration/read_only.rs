@@ -13,7 +13,7 @@ use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::walk;
 use crate::support::user::as_nobody;
-use crate::support::{require, require_root};
+use crate::support::{ordinary_sandbox, require_root};
 
 const FILE: &str = "Artist/Album (2020)/01 - One.flac";
 const FOLDER: &str = "Artist/Album (2020)";
@@ -126,9 +126,8 @@ fn mutating_calls_are_erofs_for_the_owner() {
 
 #[test]
 fn mutating_calls_are_erofs_for_an_ordinary_owner() {
-    require!("setpriv", "fusermount3");
     require_root!("be two users");
-    let home = home(Sandbox::ordinary());
+    let home = home(ordinary_sandbox!());
     let daemon = home.start();
     let mnt = home.mnt();
     assert_all_refused(&as_nobody(move || all_answers(&mnt)));

@@ -35,7 +35,7 @@ fn mountpoint_inside_an_origin_is_refused() {
     fs::create_dir(&inside).unwrap();
     let origin = format!("a={}", home.origin().display());
     let args = ["mount", inside.to_str().unwrap(), "--origin", &origin];
-    assert_refused(&home, home.cli(&args), &["inside", inside.to_str().unwrap()]);
+    assert_refused(&home, home.cli(&args), &["inside", home.origin().to_str().unwrap()]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn origin_inside_the_mountpoint_is_refused() {
     let origin = format!("a={}", inside.display());
     let mnt = home.mnt();
     let args = ["mount", mnt.to_str().unwrap(), "--origin", &origin];
-    assert_refused(&home, home.cli(&args), &["inside", inside.to_str().unwrap()]);
+    assert_refused(&home, home.cli(&args), &["around", inside.to_str().unwrap()]);
 }
 
 #[test]
@@ -111,15 +111,27 @@ fn file_that_is_no_socket_is_not_taken_over() {
 }
 
 #[test]
-fn mountpoint_that_is_missing_or_no_folder_is_refused() {
+fn mountpoint_that_is_no_folder_or_not_empty_is_refused() {
     let home = home();
     fs::write(home.path("file"), b"").unwrap();
+    fs::create_dir(home.path("full")).unwrap();
+    fs::write(home.path("full/notes"), b"would be hidden").unwrap();
     let origin = format!("a={}", home.origin().display());
-    for name in ["nowhere", "file"] {
+    for name in ["file", "full"] {
         let path = home.path(name);
         let finished = home.cli(&["mount", path.to_str().unwrap(), "--origin", &origin]);
         assert_refused(&home, finished, &[path.to_str().unwrap()]);
+        assert!(!mounted(&path));
     }
+}
+
+#[test]
+fn mountpoint_that_is_missing_is_made() {
+    let home = home();
+    fs::remove_dir(home.mnt()).unwrap();
+    let daemon = home.start();
+    assert_eq!(files(&home.mnt()).len(), 1);
+    daemon.stop();
 }
 
 #[test]

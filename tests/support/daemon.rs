@@ -224,7 +224,7 @@ pub(crate) fn clear(mountpoint: &Path) {
 
 /// Whether something is mounted here, by the kernel's own table: the mountpoint itself is not touched.
 pub(crate) fn mounted(mountpoint: &Path) -> bool {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let table = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
     let wanted = mountpoint.to_string_lossy();
     table.lines().any(|line| line.split(' ').nth(4) == Some(wanted.as_ref()))
 }

@@ -38,7 +38,21 @@ macro_rules! require_root {
     };
 }
 
-pub(crate) use {require, require_root};
+/// A sandbox whose daemon is an ordinary user's; ends the test where such a user cannot mount.
+macro_rules! ordinary_sandbox {
+    () => {{
+        crate::support::require!("setpriv", "fusermount3");
+        let home = crate::support::sandbox::Sandbox::ordinary();
+        if let Err(error) = crate::support::user::open_fuse_device(&home.path("home")) {
+            let reason = format!("/dev/fuse is closed to ordinary users and cannot be opened to them here: {error}");
+            crate::support::skip(module_path!(), &reason);
+            return;
+        }
+        home
+    }};
+}
+
+pub(crate) use {ordinary_sandbox, require, require_root};
 
 /// The first of `tools` that is not in PATH, in words.
 pub(crate) fn missing_tools(tools: &[&str]) -> Option<String> {

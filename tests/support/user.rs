@@ -3,13 +3,18 @@
 //! A daemon or a tool is started through `setpriv`; system calls that must be made by somebody else are made on a thread
 //! of its own whose ids are changed, which Linux keeps per thread. uid 65534 exists everywhere and owns nothing.
 
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::{Gid, Uid};
 
 /// uid and gid of the ordinary user.
 pub(crate) const NOBODY: u32 = 65534;
+
+const FUSE_DEVICE: &str = "/dev/fuse";
 
 /// Who runs the daemon and the commands of a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,4 +59,27 @@ pub(crate) fn as_nobody<T: Send + 'static>(action: impl FnOnce() -> T + Send + '
         action()
     };
     std::thread::spawn(run).join().expect("the ordinary user's thread")
+}
+
+/// Makes sure that an ordinary user can open `/dev/fuse`, which fusermount3 does with the user's rights. Where the device is
+/// closed, the calling thread gets a mount namespace of its own with an open device node of the sandbox in its place;
+/// everything that it starts afterwards inherits that, and nobody else sees it.
+pub(crate) fn open_fuse_device(folder: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(FUSE_DEVICE)?.permissions().mode();
+    if mode & 0o006 == 0o006 || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let node = folder.join("fuse");
+    let device = rustix::fs::makedev(10, 229); // the kernel's fixed number of the device
+    rustix::fs::mknodat(rustix::fs::CWD, &node, rustix::fs::FileType::CharacterDevice, 0o666.into(), device)?;
+    std::fs::set_permissions(&node, PermissionsExt::from_mode(0o666))?;
+    leave_mount_namespace()?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    Ok(mount_bind(&node, FUSE_DEVICE)?)
+}
+
+#[allow(unsafe_code)]
+fn leave_mount_namespace() -> io::Result<()> {
+    // SAFETY: no descriptor table is unshared; the mounts and the working folder of this thread are.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?)
 }
