@@ -135,7 +135,8 @@ impl<'a> World<'a> {
             9 | 10 => self.any_audio().map(Op::EditInPlace),
             11 | 12 => self.any_file().map(Op::Replace),
             13 | 14 => self.any_audio().map(|from| {
-                let to = format!("{}{}-again.flac", self.folder(), self.serial);
+                let serial = self.next_serial();
+                let to = format!("{}{serial}-again.flac", self.folder());
                 Op::Rename(from, to)
             }),
             15 => self.folder_move(),
