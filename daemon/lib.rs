@@ -1,1 +1,3 @@
-//! placeholder
+//! The daemon as a library.
+pub mod pools;
+pub mod supervision;

@@ -1,1 +1,239 @@
-//! placeholder
+//! The delta detector: compares what an origin shows with what the catalog knows, and tells the catalog the difference.
+//!
+//! Two inboxes feed it: settled paths (something happened there) and rescans (compare everything). Work is done per
+//! origin, one job at a time, origins beside each other: collect from the fetcher, decide with `pure::delta`, read the
+//! tags of what is new, send one `ApplyDelta` per batch, so that the catalog never waits for an origin. Additions are
+//! made before removals, which is how a renamed file keeps its id. A listing that fails or is incomplete removes nothing,
+//! and what a job could not finish comes back as a rescan. It never writes to an origin and never believes an absence
+//! that `pure::delta` does not.
+
+mod context;
+mod examine;
+mod removals;
+mod scan;
+mod sync;
+mod tag_reader;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use musicfs_protocol::change::{PathsSettled, RescanInbox, SettledInbox};
+use musicfs_protocol::{
+    ActorStats, ApplyDelta, Heartbeat, InboxReady, ListOrigin, PermitPool, Port, ReadCatalog, ReadRange, RescanOrigin,
+    ScanState, ScanTable, StatPath,
+};
+use musicfs_pure::ids::{OriginId, OriginPath};
+
+use context::{OriginContext, ScanError};
+
+/// After a job that failed for a reason that may pass, its origin is compared as a whole again after this time: short
+/// enough to heal before anyone looks. It doubles up to the second figure, so that a disk that keeps failing is left
+/// in peace.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// How one origin is reached.
+#[derive(Clone)]
+pub struct OriginPorts {
+    /// Listings.
+    pub list: Port<ListOrigin>,
+    /// Single stats.
+    pub stat: Port<StatPath>,
+    /// Byte ranges, for tags.
+    pub read: Port<ReadRange>,
+    /// The origin's byte budget.
+    pub permits: PermitPool,
+    /// First bytes asked of a file whose tags are wanted: 16 KiB where a request is cheap, 64 KiB where it is billed.
+    pub tag_head_bytes: u64,
+}
+
+/// What the detector works between.
+pub struct DeltaDetectorConfig {
+    /// Every configured origin.
+    pub origins: BTreeMap<OriginId, OriginPorts>,
+    /// What is known.
+    pub catalog: Arc<dyn ReadCatalog>,
+    /// Where differences go.
+    pub apply: Port<ApplyDelta>,
+    /// Paths to look at.
+    pub settled: SettledInbox,
+    /// Origins to compare as a whole.
+    pub rescans: RescanInbox,
+    /// Where progress is published.
+    pub scans: Arc<ScanTable>,
+}
+
+/// What waits to be done for one origin.
+#[derive(Default)]
+struct Queue {
+    settled: HashMap<OriginPath, PathsSettled>,
+    rescan: Option<RescanOrigin>,
+}
+
+/// One job for one origin.
+enum Job {
+    Scan(RescanOrigin),
+    Sync(HashMap<OriginPath, PathsSettled>),
+}
+
+impl Queue {
+    /// The next job. A rescan covers every settled path that waits with it.
+    fn next(&mut self) -> Option<(Job, Vec<PathsSettled>)> {
+        if let Some(rescan) = self.rescan.take() {
+            let covered = self.settled.drain().map(|(_, settled)| settled).collect();
+            return Some((Job::Scan(rescan), covered));
+        }
+        (!self.settled.is_empty()).then(|| (Job::Sync(std::mem::take(&mut self.settled)), Vec::new()))
+    }
+}
+
+/// The actor.
+pub struct DeltaDetector {
+    config: Rc<DeltaDetectorConfig>,
+    stats: Arc<ActorStats>,
+    queues: Rc<RefCell<HashMap<OriginId, Queue>>>,
+    busy: HashSet<OriginId>,
+    retries: HashMap<OriginId, u32>,
+}
+
+impl DeltaDetector {
+    /// A detector that begins with what waits in its inboxes.
+    pub fn new(config: DeltaDetectorConfig, stats: Arc<ActorStats>) -> Self {
+        Self { config: Rc::new(config), stats, queues: Rc::default(), busy: HashSet::new(), retries: HashMap::new() }
+    }
+
+    /// Takes what is in the inboxes and starts a task for every origin that has something to do and none yet.
+    fn drain(&mut self, ctx: &mut Context<Self>) {
+        {
+            let mut queues = self.queues.borrow_mut();
+            for ((origin, path), settled) in self.config.settled.drain() {
+                queues.entry(origin).or_default().settled.insert(path, settled);
+            }
+            for (origin, rescan) in self.config.rescans.drain() {
+                queues.entry(origin).or_default().rescan = Some(rescan);
+            }
+        }
+        let waiting: Vec<OriginId> = self.queues.borrow().keys().cloned().collect();
+        for origin in waiting {
+            self.start(origin, ctx);
+        }
+    }
+
+    /// The task lives in the actor's context: if it panics the actor dies with it and is started again with a rescan.
+    fn start(&mut self, origin: OriginId, ctx: &mut Context<Self>) {
+        let Some(ports) = self.config.origins.get(&origin) else {
+            self.queues.borrow_mut().remove(&origin);
+            return;
+        };
+        if !self.busy.insert(origin.clone()) {
+            return;
+        }
+        let context = OriginContext::new(origin.clone(), ports.clone(), Rc::clone(&self.config));
+        let queues = Rc::clone(&self.queues);
+        let stats = Arc::clone(&self.stats);
+        let work = async move { run_jobs(context, queues, stats).await };
+        ctx.spawn(work.into_actor(self).map(move |retry, actor, ctx| {
+            actor.busy.remove(&origin);
+            match retry {
+                Some(rescan) => actor.retry_later(origin, rescan, ctx),
+                None => drop(actor.retries.remove(&origin)),
+            }
+            actor.drain(ctx);
+        }));
+    }
+
+    /// The origin is compared as a whole after a moment; the work token in the rescan keeps the daemon from being idle.
+    fn retry_later(&mut self, origin: OriginId, rescan: RescanOrigin, ctx: &mut Context<Self>) {
+        let retries = self.retries.entry(origin.clone()).or_default();
+        let delay = (RETRY_AFTER.0 * 2_u32.saturating_pow(*retries)).min(RETRY_AFTER.1);
+        *retries = (*retries + 1).min(16);
+        let rescans = self.config.rescans.clone();
+        ctx.run_later(delay, move |_, _| rescans.push(origin, rescan));
+    }
+}
+
+/// Does an origin's jobs until none is left. Answers with a rescan when one failed for a reason that may pass.
+async fn run_jobs(
+    context: OriginContext,
+    queues: Rc<RefCell<HashMap<OriginId, Queue>>>,
+    stats: Arc<ActorStats>,
+) -> Option<RescanOrigin> {
+    loop {
+        let next = queues.borrow_mut().get_mut(&context.origin).and_then(Queue::next);
+        let Some((job, covered)) = next else {
+            queues.borrow_mut().remove(&context.origin);
+            return None;
+        };
+        stats.begin();
+        let started = Instant::now();
+        let outcome = run_job(&context, &job).await;
+        stats.finish(Duration::ZERO, started.elapsed());
+        drop(covered);
+        if let Err(error) = outcome {
+            stats.fail(format!("{}: {error}", context.origin));
+            if let Some(rescan) = retry_of(job, &error) {
+                return Some(rescan);
+            }
+        }
+    }
+}
+
+/// Does one job and publishes how it ended.
+async fn run_job(context: &OriginContext, job: &Job) -> Result<(), ScanError> {
+    let outcome = match job {
+        Job::Scan(rescan) => scan::scan_origin(context, rescan).await,
+        Job::Sync(settled) => sync::sync_paths(context, settled).await,
+    };
+    if let Err(error) = &outcome {
+        tracing::warn!(origin = %context.origin, %error, "comparing the origin with the catalog failed");
+        let state = match error {
+            ScanError::Quarantined { reason } => ScanState::Quarantined { reason: reason.clone() },
+            _ => ScanState::Failed { reason: error.to_string() },
+        };
+        context.progress(|progress| progress.state = state);
+    }
+    outcome
+}
+
+/// What is tried again after a failure. An origin that is away comes back by the health monitor's rescan, and a
+/// quarantine ends by a person's word, so neither is.
+fn retry_of(job: Job, error: &ScanError) -> Option<RescanOrigin> {
+    if !error.may_pass() {
+        return None;
+    }
+    match job {
+        Job::Scan(rescan) => Some(rescan),
+        Job::Sync(settled) => {
+            let work = settled.into_values().next()?.work;
+            Some(RescanOrigin { accept_removals: false, work })
+        }
+    }
+}
+
+impl Actor for DeltaDetector {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.drain(ctx);
+    }
+}
+
+impl Handler<InboxReady> for DeltaDetector {
+    type Result = ();
+
+    fn handle(&mut self, _: InboxReady, ctx: &mut Self::Context) {
+        self.drain(ctx);
+    }
+}
+
+impl Handler<Heartbeat> for DeltaDetector {
+    type Result = ();
+
+    fn handle(&mut self, _: Heartbeat, _: &mut Self::Context) {}
+}

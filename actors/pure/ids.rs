@@ -4,6 +4,7 @@
 //! hand over bytes, and whatever passes `parse` here cannot name anything outside an origin's root. The numeric ids
 //! (`FileId`, `Ino`) are given out by the catalog, durable before they are shown and never reused.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -175,6 +176,14 @@ impl OriginPath {
     }
 }
 
+/// The paths among these that do not lie below another of them, in order.
+pub fn outermost(paths: BTreeSet<OriginPath>) -> Vec<OriginPath> {
+    let is_covered = |path: &OriginPath| {
+        std::iter::successors(path.parent(), OriginPath::parent).any(|ancestor| paths.contains(&ancestor))
+    };
+    paths.iter().filter(|path| !is_covered(path)).cloned().collect()
+}
+
 impl fmt::Display for OriginPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&escape::escape(&self.0))
@@ -261,6 +270,12 @@ mod tests {
         assert_eq!(path("a/b").rebase(&path("a/b"), &path("x/y")), Some(path("x/y")));
         assert_eq!(path("ab").rebase(&path("a"), &path("x")), None);
         assert_eq!(path("a").rebase(&OriginPath::root(), &path("x")), Some(path("x/a")));
+    }
+
+    #[test]
+    fn outermost_paths_cover_the_others() {
+        let set = ["a", "a-b", "a/x", "b/c", "b/c/d"].map(path).into_iter().collect();
+        assert_eq!(outermost(set), ["a", "a-b", "b/c"].map(path));
     }
 
     #[test]

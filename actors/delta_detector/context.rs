@@ -1,0 +1,136 @@
+//! What one job has at hand: an origin's ports, the catalog, and the calls on them with their limits.
+//!
+//! Every call on an origin gets a deadline here (30 s, the cap of background work), so that no job can hang on a dead
+//! origin, and every failure is told apart: may it pass by itself, or does it need the origin, or a person?
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use musicfs_protocol::change::{Change, DeltaApplied, MAX_CHANGES};
+use musicfs_protocol::fetch::ListCursor;
+use musicfs_protocol::scan::ScanProgress;
+use musicfs_protocol::{
+    ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, Port, PortError, ReadCatalog, Stat, StatPath,
+    WorkToken,
+};
+use musicfs_pure::ids::{OriginId, OriginPath};
+
+use super::{DeltaDetectorConfig, OriginPorts};
+
+/// The limit of one background call.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a call waits for an actor that is being restarted before it is given up.
+const RESTART_WAIT: Duration = Duration::from_millis(500);
+
+/// Why a job did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ScanError {
+    /// The origin did not give what was asked.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The catalog did not take the changes, or could not be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// An actor on the way is down.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A part of the origin could not be listed; what is known of it stays.
+    #[error("{num_folders} folders could not be listed, the first is `{first}`: {error}")]
+    Incomplete { num_folders: u64, first: OriginPath, error: FetchError },
+    /// The root was replaced while it was being listed.
+    #[error("the origin's root changed while it was being listed")]
+    RootChanged,
+    /// The listing lacks so much that it is not believed.
+    #[error("{reason}")]
+    Quarantined { reason: String },
+}
+
+impl ScanError {
+    /// Whether trying again soon can help by itself.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Port(_) | Self::RootChanged => true,
+            Self::Fetch(error) => matches!(error, FetchError::Busy | FetchError::Timeout | FetchError::Io { .. }),
+            Self::Incomplete { .. } | Self::Catalog(_) | Self::Quarantined { .. } => false,
+        }
+    }
+}
+
+/// One origin, with everything a job needs.
+pub(super) struct OriginContext {
+    pub(super) origin: OriginId,
+    pub(super) ports: OriginPorts,
+    config: Rc<DeltaDetectorConfig>,
+}
+
+/// Sends what `make` makes; once more when the actor behind the port was being replaced.
+async fn send_retrying<M>(port: &Port<M>, mut make: impl FnMut() -> M) -> Result<M::Result, PortError>
+where
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+{
+    match port.send(make()).await {
+        Err(PortError::Down | PortError::Lost) => {
+            actix::clock::sleep(RESTART_WAIT).await;
+            port.send(make()).await
+        }
+        reply => reply,
+    }
+}
+
+impl OriginContext {
+    pub(super) fn new(origin: OriginId, ports: OriginPorts, config: Rc<DeltaDetectorConfig>) -> Self {
+        Self { origin, ports, config }
+    }
+
+    pub(super) fn catalog(&self) -> &dyn ReadCatalog {
+        self.config.catalog.as_ref()
+    }
+
+    /// Publishes a change of this origin's progress.
+    pub(super) fn progress(&self, change: impl FnOnce(&mut ScanProgress)) {
+        self.config.scans.update(&self.origin, change);
+    }
+
+    pub(super) fn deadline() -> Deadline {
+        Deadline::after(Instant::now(), CALL_LIMIT)
+    }
+
+    /// The attributes of a path.
+    pub(super) async fn stat(&self, path: &OriginPath) -> Result<Stat, ScanError> {
+        let make = || StatPath { origin: self.origin.clone(), path: path.clone(), deadline: Self::deadline() };
+        Ok(send_retrying(&self.ports.stat, make).await??)
+    }
+
+    /// The next page of a recursive listing.
+    pub(super) async fn list(&self, folder: &OriginPath, cursor: Option<ListCursor>) -> Result<ListPage, ScanError> {
+        let make = || ListOrigin {
+            origin: self.origin.clone(),
+            folder: folder.clone(),
+            recursive: true,
+            cursor: cursor.clone(),
+            deadline: Self::deadline(),
+        };
+        Ok(send_retrying(&self.ports.list, make).await??)
+    }
+
+    /// Hands changes to the catalog in batches that it can take at once.
+    pub(super) async fn apply(&self, changes: Vec<Change>, work: &WorkToken) -> Result<DeltaApplied, ScanError> {
+        let mut total = DeltaApplied::default();
+        for batch in changes.chunks(MAX_CHANGES) {
+            let make = || ApplyDelta {
+                origin: self.origin.clone(),
+                changes: batch.to_vec(),
+                work: work.clone(),
+                deadline: Self::deadline(),
+            };
+            let applied = send_retrying(&self.config.apply, make).await??;
+            total.added += applied.added;
+            total.modified += applied.modified;
+            total.moved += applied.moved;
+            total.removed += applied.removed;
+        }
+        Ok(total)
+    }
+}

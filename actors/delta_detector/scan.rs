@@ -1,0 +1,159 @@
+//! Compares a folder and everything below it, or a whole origin, with the catalog.
+//!
+//! Pages are worked off as they come: what is new or changed is examined and applied, so that the library fills while a
+//! long listing goes on. Per folder the names that were seen are set against the names that are known; what is missing is
+//! only remembered, and judged at the end. A folder that could not be read is incomplete: nothing below it is missing. A
+//! root that changes between two pages makes the whole listing worthless.
+
+use std::collections::{HashMap, HashSet};
+
+use musicfs_protocol::change::Change;
+use musicfs_protocol::fetch::ListStep;
+use musicfs_protocol::{FetchError, ListPage, RescanOrigin, RootIdentity, ScanState, Stat, WorkToken};
+use musicfs_pure::ids::OriginPath;
+
+use super::context::{OriginContext, ScanError};
+use super::examine::examine_all;
+use super::removals;
+
+/// Files examined before their changes are applied: a library that is being scanned for the first time fills visibly.
+const EXAMINED_AT_ONCE: usize = 256;
+
+/// What a listing has shown so far.
+#[derive(Default)]
+struct Listing {
+    seen: HashMap<OriginPath, HashSet<Box<[u8]>>>,
+    missing: Vec<OriginPath>,
+    failed: Option<(u64, OriginPath, FetchError)>,
+    root: Option<RootIdentity>,
+}
+
+/// Compares the whole origin; publishes progress and how it ended.
+pub(super) async fn scan_origin(context: &OriginContext, rescan: &RescanOrigin) -> Result<(), ScanError> {
+    context.progress(|progress| {
+        progress.state = ScanState::Running;
+        (progress.num_listed, progress.num_tags_read) = (0, 0);
+        (progress.num_links_left_out, progress.num_names_left_out) = (0, 0);
+    });
+    let before = context.catalog().origin_summary(&context.origin)?.listed_root;
+    let listing = list_below(context, &OriginPath::root(), &rescan.work, true).await?;
+    let root_changed = matches!((before, listing.root), (Some(before), Some(now)) if is_other_root(before, now));
+    removals::remove(context, listing.missing, root_changed, rescan.accept_removals, &rescan.work).await?;
+    if let Some((num_folders, first, error)) = listing.failed {
+        return Err(ScanError::Incomplete { num_folders, first, error });
+    }
+    if let Some(root) = listing.root {
+        context.apply(vec![Change::ListingComplete { root }], &rescan.work).await?;
+    }
+    context.progress(|progress| {
+        progress.state = ScanState::Done;
+        progress.num_finished += 1;
+    });
+    tracing::info!(origin = %context.origin, "origin compared with the catalog");
+    Ok(())
+}
+
+/// Compares what is below a folder; what is missing there is left to the caller to judge.
+pub(super) async fn missing_below(
+    context: &OriginContext,
+    folder: &OriginPath,
+    work: &WorkToken,
+) -> Result<Vec<OriginPath>, ScanError> {
+    Ok(list_below(context, folder, work, false).await?.missing)
+}
+
+/// The device number is left out: it changes when a disk is attached again.
+fn is_other_root(before: RootIdentity, now: RootIdentity) -> bool {
+    (before.fs_type, before.ino) != (now.fs_type, now.ino)
+}
+
+async fn list_below(
+    context: &OriginContext,
+    folder: &OriginPath,
+    work: &WorkToken,
+    whole: bool,
+) -> Result<Listing, ScanError> {
+    let mut listing = Listing::default();
+    let mut cursor = None;
+    loop {
+        let page = context.list(folder, cursor).await?;
+        if *listing.root.get_or_insert(page.root) != page.root {
+            return Err(ScanError::RootChanged);
+        }
+        if whole {
+            publish_page(context, &page);
+        }
+        let next = page.next.clone();
+        apply_page(context, &mut listing, page, work).await?;
+        match next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(listing),
+        }
+    }
+}
+
+fn publish_page(context: &OriginContext, page: &ListPage) {
+    context.progress(|progress| {
+        progress.num_listed += page.steps.iter().filter(|step| matches!(step, ListStep::Entry { .. })).count() as u64;
+        progress.num_links_left_out += page.links_left_out;
+        progress.num_names_left_out += page.names_left_out;
+    });
+}
+
+/// Applies what a page shows and notes what it lacks.
+async fn apply_page(
+    context: &OriginContext,
+    listing: &mut Listing,
+    page: ListPage,
+    work: &WorkToken,
+) -> Result<(), ScanError> {
+    let mut entries: Vec<(OriginPath, Stat)> = Vec::new();
+    for step in page.steps {
+        match step {
+            ListStep::Entry { path, stat } => {
+                if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+                    listing.seen.entry(parent).or_default().insert(name.into());
+                }
+                entries.push((path, stat));
+            }
+            ListStep::FolderComplete { path } => note_missing(context, listing, &path)?,
+            ListStep::FolderFailed { path, error } => note_failed(context, listing, path, error),
+        }
+    }
+    while !entries.is_empty() {
+        let rest = entries.split_off(entries.len().min(EXAMINED_AT_ONCE));
+        let changes = examine_all(context, std::mem::replace(&mut entries, rest)).await?;
+        context.apply(changes, work).await?;
+    }
+    Ok(())
+}
+
+/// A folder that vanished during the listing is no failure: its parent's next comparison shows it. Nor is one that may not
+/// be read, like `lost+found`: it is left as it is known, and the rest of the listing is whole.
+fn note_failed(context: &OriginContext, listing: &mut Listing, path: OriginPath, error: FetchError) {
+    listing.seen.remove(&path);
+    if error == FetchError::NotFound && !path.is_root() {
+        return;
+    }
+    if error == FetchError::AccessDenied && !path.is_root() {
+        tracing::warn!(origin = %context.origin, %path, "the folder may not be read; what is known of it stays");
+        return;
+    }
+    match &mut listing.failed {
+        Some((num_folders, ..)) => *num_folders += 1,
+        None => listing.failed = Some((1, path, error)),
+    }
+}
+
+/// What is known of a folder and was not seen in it.
+fn note_missing(context: &OriginContext, listing: &mut Listing, folder: &OriginPath) -> Result<(), ScanError> {
+    let seen = listing.seen.remove(folder).unwrap_or_default();
+    let missing = &mut listing.missing;
+    context.catalog().known_children(&context.origin, folder, &mut |name, _| {
+        if !seen.contains(name) {
+            missing.extend(folder.join(name).ok());
+        }
+        true
+    })?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Reads the tags of one file: asks `pure::tags` which ranges matter, fetches just these, and feeds them back.
+//!
+//! The walker decides and this loop fetches, so the number of requests and bytes is the walker's (requirements V8) and
+//! never depends on what a file claims. Every range carries a permit of the tags lane; ranges that the walker wants
+//! together are fetched together.
+
+use futures_util::future::try_join_all;
+use musicfs_protocol::change::TagOutcome;
+use musicfs_protocol::fetch::Purpose;
+use musicfs_protocol::{FetchError, Lane, RangeBytes, ReadRange};
+use musicfs_pure::ids::OriginPath;
+use musicfs_pure::tags::{ByteRange, TagScan, TagScanResult, TagStep};
+use musicfs_pure::version::Version;
+
+use super::context::{OriginContext, ScanError};
+
+/// A walker that has not ended after so many rounds is taken for malformed; its own limit is 12 requests.
+const MAX_ROUNDS: usize = 16;
+
+/// The tags of a file in this version. A file that changes or disappears meanwhile is `Unread`: an event or the next
+/// listing brings it back.
+pub(super) async fn read_tags(
+    context: &OriginContext,
+    path: &OriginPath,
+    version: &Version,
+) -> Result<TagOutcome, ScanError> {
+    match scan(context, path, version).await {
+        Ok(outcome) => Ok(outcome),
+        Err(ScanError::Fetch(error)) if is_about_this_file(&error) => {
+            tracing::debug!(origin = %context.origin, %path, %error, "tags could not be read");
+            Ok(TagOutcome::Unread)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error concerns one file and not the whole origin.
+fn is_about_this_file(error: &FetchError) -> bool {
+    !matches!(error, FetchError::Offline { .. })
+}
+
+async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> Result<TagOutcome, ScanError> {
+    let name = path.file_name().unwrap_or_default();
+    let mut scan = TagScan::new(name, version.size, context.ports.tag_head_bytes);
+    for _ in 0..MAX_ROUNDS {
+        match scan.step() {
+            TagStep::Need(ranges) => {
+                let fetches = ranges.into_iter().map(|range| fetch(context, path, version, range));
+                for part in try_join_all(fetches).await? {
+                    scan.feed(part.offset, &part.bytes);
+                }
+            }
+            TagStep::Done(TagScanResult::Tags(tags)) => return Ok(TagOutcome::Read(tags)),
+            TagStep::Done(TagScanResult::Malformed(reason)) => {
+                tracing::warn!(origin = %context.origin, %path, %reason, "no tags can be read from this file");
+                return Ok(TagOutcome::Malformed);
+            }
+        }
+    }
+    Ok(TagOutcome::Malformed)
+}
+
+async fn fetch(
+    context: &OriginContext,
+    path: &OriginPath,
+    version: &Version,
+    range: ByteRange,
+) -> Result<RangeBytes, ScanError> {
+    let permit = context.ports.permits.acquire(Lane::Tags, range.len).await;
+    let request = ReadRange {
+        origin: context.origin.clone(),
+        path: path.clone(),
+        version: version.clone(),
+        offset: range.offset,
+        len: range.len,
+        purpose: Purpose::Tags,
+        deadline: OriginContext::deadline(),
+        permit,
+    };
+    Ok(context.ports.read.send(request).await??)
+}

@@ -1,0 +1,514 @@
+//! The detector between an origin and a catalog that are maps in memory.
+//!
+//! The origin answers listings, stats and reads from its map, and can be told to fail; the catalog applies what it is
+//! sent and answers what it knows. So each test states what is at the origin and asserts what the catalog has afterwards,
+//! which ids were kept, and how many bytes were asked for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use musicfs_protocol::change::{Change, PathsSettled, TagOutcome};
+use musicfs_protocol::fetch::{ListStep, NodeKind};
+use musicfs_protocol::library::{
+    CatalogError, EntryAttr, EntryInfo, Known, LibrarySummary, Lookalike, OriginSummary, Source, VisitEntry,
+};
+use musicfs_protocol::*;
+use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
+use musicfs_pure::version::{Granularity, Timestamp, Version};
+use parking_lot::Mutex;
+
+use super::*;
+
+fn path(text: &str) -> OriginPath {
+    OriginPath::parse(text.as_bytes()).expect(text)
+}
+
+fn nas() -> OriginId {
+    OriginId::parse("nas").expect("valid")
+}
+
+const ROOT: RootIdentity = RootIdentity { dev: 1, fs_type: 2, ino: 3 };
+
+/// A file at the origin or in the catalog.
+#[derive(Clone, Debug, PartialEq)]
+struct Entry {
+    size: u64,
+    ino: u64,
+    mode: u32,
+}
+
+impl Entry {
+    fn stat(&self) -> Stat {
+        Stat {
+            kind: NodeKind::File,
+            version: Version {
+                size: self.size,
+                mtime: Timestamp::new(7, 0),
+                granularity: Granularity::Nanos,
+                ino: Some(self.ino),
+                etag: None,
+            },
+            ctime: None,
+            mode: self.mode,
+            real_path: None,
+        }
+    }
+}
+
+fn folder_stat() -> Stat {
+    Stat { kind: NodeKind::Folder, mode: 0o755, ..Entry { size: 0, ino: 0, mode: 0 }.stat() }
+}
+
+/// The origin: a flat map, folders are implied.
+#[derive(Default)]
+struct OriginState {
+    files: BTreeMap<OriginPath, Entry>,
+    offline: bool,
+    failing_folder: Option<OriginPath>,
+    root: Option<RootIdentity>,
+    num_reads: u64,
+}
+
+type SharedOrigin = Arc<Mutex<OriginState>>;
+
+struct FakeFetcher(SharedOrigin);
+
+impl Actor for FakeFetcher {
+    type Context = Context<Self>;
+}
+
+fn offline() -> FetchError {
+    FetchError::Offline { reason: "gone".into() }
+}
+
+impl OriginState {
+    fn children(&self, folder: &OriginPath) -> BTreeMap<OriginPath, Stat> {
+        let mut children = BTreeMap::new();
+        for (file, entry) in &self.files {
+            let mut at = file.clone();
+            let mut stat = entry.stat();
+            while let Some(parent) = at.parent() {
+                if parent == *folder {
+                    children.insert(at, stat);
+                    break;
+                }
+                (at, stat) = (parent, folder_stat());
+            }
+        }
+        children
+    }
+
+    fn list(&self, folder: &OriginPath) -> Vec<ListStep> {
+        if self.failing_folder.as_ref() == Some(folder) {
+            return vec![ListStep::FolderFailed {
+                path: folder.clone(),
+                error: FetchError::Io { reason: "EIO".into() },
+            }];
+        }
+        let children = self.children(folder);
+        let folders: Vec<_> =
+            children.iter().filter(|(_, stat)| stat.kind == NodeKind::Folder).map(|(path, _)| path.clone()).collect();
+        let mut steps: Vec<_> = children.into_iter().map(|(path, stat)| ListStep::Entry { path, stat }).collect();
+        steps.push(ListStep::FolderComplete { path: folder.clone() });
+        for folder in folders {
+            steps.extend(self.list(&folder));
+        }
+        steps
+    }
+}
+
+impl Handler<ListOrigin> for FakeFetcher {
+    type Result = Result<ListPage, FetchError>;
+
+    fn handle(&mut self, request: ListOrigin, _: &mut Self::Context) -> Self::Result {
+        let state = self.0.lock();
+        if state.offline {
+            return Err(offline());
+        }
+        let root = state.root.unwrap_or(ROOT);
+        Ok(ListPage { steps: state.list(&request.folder), next: None, links_left_out: 0, names_left_out: 0, root })
+    }
+}
+
+impl Handler<StatPath> for FakeFetcher {
+    type Result = Result<Stat, FetchError>;
+
+    fn handle(&mut self, request: StatPath, _: &mut Self::Context) -> Self::Result {
+        let state = self.0.lock();
+        if state.offline {
+            return Err(offline());
+        }
+        if let Some(entry) = state.files.get(&request.path) {
+            return Ok(entry.stat());
+        }
+        let is_folder = request.path.is_root() || state.files.keys().any(|file| file.is_within(&request.path));
+        if is_folder { Ok(folder_stat()) } else { Err(FetchError::NotFound) }
+    }
+}
+
+impl Handler<ReadRange> for FakeFetcher {
+    type Result = Result<RangeBytes, FetchError>;
+
+    fn handle(&mut self, request: ReadRange, _: &mut Self::Context) -> Self::Result {
+        self.0.lock().num_reads += 1;
+        let bytes = Bytes::from(vec![b'x'; request.len as usize]);
+        Ok(RangeBytes { offset: request.offset, bytes, permit: request.permit })
+    }
+}
+
+/// The catalog: what was applied, and every change in order.
+#[derive(Default)]
+struct CatalogState {
+    files: BTreeMap<OriginPath, (FileId, Entry)>,
+    tombstones: BTreeMap<OriginPath, (FileId, Entry)>,
+    next: u64,
+    listed_root: Option<RootIdentity>,
+}
+
+#[derive(Default)]
+struct FakeCatalog(Mutex<CatalogState>);
+
+struct FakeWriter(Arc<FakeCatalog>);
+
+impl Actor for FakeWriter {
+    type Context = Context<Self>;
+}
+
+impl CatalogState {
+    fn upsert(&mut self, path: OriginPath, stat: &Stat, keeps: Option<FileId>) {
+        let known = self.files.get(&path).map(|(file, _)| *file);
+        let file = keeps.or(known).unwrap_or_else(|| {
+            self.next += 1;
+            FileId(self.next)
+        });
+        self.files.retain(|_, (other, _)| *other != file);
+        let entry = Entry { size: stat.version.size, ino: stat.version.ino.unwrap_or_default(), mode: stat.mode };
+        self.files.insert(path, (file, entry));
+    }
+
+    fn remove(&mut self, path: &OriginPath) {
+        let (gone, stay) = std::mem::take(&mut self.files).into_iter().partition(|(file, _)| file.is_within(path));
+        self.files = stay;
+        let gone: BTreeMap<_, _> = gone;
+        self.tombstones.extend(gone);
+    }
+}
+
+impl Handler<ApplyDelta> for FakeWriter {
+    type Result = Result<DeltaApplied, CatalogError>;
+
+    fn handle(&mut self, delta: ApplyDelta, _: &mut Self::Context) -> Self::Result {
+        let mut state = self.0.0.lock();
+        for change in delta.changes {
+            match change {
+                Change::Folder { .. } => {}
+                Change::File { path, stat, keeps, tags } => {
+                    assert!(tags != TagOutcome::Keep || keeps.is_some(), "new files have no tags to keep");
+                    state.upsert(path, &stat, keeps);
+                }
+                Change::Removed { path } => state.remove(&path),
+                Change::ListingComplete { root } => state.listed_root = Some(root),
+            }
+        }
+        Ok(DeltaApplied::default())
+    }
+}
+
+impl ReadCatalog for FakeCatalog {
+    fn lookup(&self, _: Ino, _: &[u8]) -> Result<Option<EntryAttr>, CatalogError> {
+        Ok(None)
+    }
+
+    fn attr(&self, _: Ino) -> Result<Option<EntryAttr>, CatalogError> {
+        Ok(None)
+    }
+
+    fn parent(&self, _: Ino) -> Result<Option<Ino>, CatalogError> {
+        Ok(None)
+    }
+
+    fn read_dir(&self, _: Ino, _: Ino, _: &mut VisitEntry<'_>) -> Result<(), CatalogError> {
+        Ok(())
+    }
+
+    fn source(&self, _: Ino) -> Result<Option<Source>, CatalogError> {
+        Ok(None)
+    }
+
+    fn describe(&self, _: Ino) -> Result<Option<EntryInfo>, CatalogError> {
+        Ok(None)
+    }
+
+    fn known(&self, _: &OriginId, path: &OriginPath) -> Result<Option<Known>, CatalogError> {
+        let state = self.0.lock();
+        if let Some((file, entry)) = state.files.get(path) {
+            let Stat { version, ctime, mode, .. } = entry.stat();
+            return Ok(Some(Known::File { file: *file, version, ctime, mode, tags_known: true }));
+        }
+        Ok(state.files.keys().any(|file| file.is_within(path)).then_some(Known::Folder))
+    }
+
+    fn known_children(
+        &self,
+        _: &OriginId,
+        folder: &OriginPath,
+        visit: &mut dyn FnMut(&[u8], NodeKind) -> bool,
+    ) -> Result<(), CatalogError> {
+        let files = self.0.lock().files.iter().map(|(path, (_, entry))| (path.clone(), entry.clone())).collect();
+        let origin = OriginState { files, ..OriginState::default() };
+        for (child, stat) in origin.children(folder) {
+            if !visit(child.file_name().expect("below the root"), stat.kind) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn lookalikes(&self, _: &OriginId, version: &Version) -> Result<Vec<Lookalike>, CatalogError> {
+        let state = self.0.lock();
+        let find = |files: &BTreeMap<OriginPath, (FileId, Entry)>, live: bool| {
+            let same = files.iter().filter(|(_, (_, entry))| entry.stat().version == *version);
+            same.map(|(path, (file, _))| Lookalike { file: *file, path: path.clone(), live }).collect::<Vec<_>>()
+        };
+        Ok([find(&state.files, true), find(&state.tombstones, false)].concat())
+    }
+
+    fn links_to(&self, _: &OriginId, _: &OriginPath) -> Result<Vec<OriginPath>, CatalogError> {
+        Ok(Vec::new())
+    }
+
+    fn origin_summary(&self, _: &OriginId) -> Result<OriginSummary, CatalogError> {
+        let state = self.0.lock();
+        Ok(OriginSummary { files: state.files.len() as u64, listed_root: state.listed_root })
+    }
+
+    fn library_summary(&self) -> Result<LibrarySummary, CatalogError> {
+        Ok(LibrarySummary::default())
+    }
+}
+
+/// A detector with its surroundings.
+struct Bench {
+    origin: SharedOrigin,
+    catalog: Arc<FakeCatalog>,
+    settled: SettledInbox,
+    rescans: RescanInbox,
+    scans: Arc<ScanTable>,
+    work: Work,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let origin = SharedOrigin::default();
+        let catalog = Arc::new(FakeCatalog::default());
+        let scans = Arc::new(ScanTable::default());
+        let fetcher = FakeFetcher(Arc::clone(&origin)).start();
+        let writer = FakeWriter(Arc::clone(&catalog)).start();
+        let ports = OriginPorts {
+            list: Port::to(fetcher.clone().recipient()),
+            stat: Port::to(fetcher.clone().recipient()),
+            read: Port::to(fetcher.recipient()),
+            permits: PermitPool::new(1 << 20),
+            tag_head_bytes: 4096,
+        };
+        let settled = Inbox::new(1 << 20, |_, _| {}, |all| all);
+        let rescans = Inbox::new(16, |_, _| {}, |all| all);
+        let config = DeltaDetectorConfig {
+            origins: BTreeMap::from([(nas(), ports)]),
+            catalog: Arc::clone(&catalog) as Arc<dyn ReadCatalog>,
+            apply: Port::to(writer.recipient()),
+            settled: settled.clone(),
+            rescans: rescans.clone(),
+            scans: Arc::clone(&scans),
+        };
+        let detector = DeltaDetector::new(config, Arc::default()).start();
+        settled.ready_port().bind(&detector);
+        rescans.ready_port().bind(&detector);
+        Self { origin, catalog, settled, rescans, scans, work: Work::default() }
+    }
+
+    fn put(&self, name: &str, size: u64, ino: u64) {
+        self.origin.lock().files.insert(path(name), Entry { size, ino, mode: 0o644 });
+    }
+
+    fn take(&self, name: &str) -> Entry {
+        self.origin.lock().files.remove(&path(name)).expect(name)
+    }
+
+    /// Waits until nothing is on its way.
+    async fn idle(&self) {
+        while self.work.pending() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn rescan(&self, accept_removals: bool) {
+        self.rescans.push(nas(), RescanOrigin { accept_removals, work: self.work.begin() });
+        self.idle().await;
+    }
+
+    async fn touch(&self, names: &[&str]) {
+        // One push after another on one thread: the detector drains them together.
+        for name in names {
+            let settled = PathsSettled { renamed_from: None, recursive: false, work: self.work.begin() };
+            self.settled.push((nas(), path(name)), settled);
+        }
+        self.idle().await;
+    }
+
+    fn ids(&self) -> HashMap<String, u64> {
+        self.catalog.0.lock().files.iter().map(|(path, (file, _))| (path.to_string(), file.0)).collect()
+    }
+
+    fn assert_same(&self) {
+        let catalog: BTreeMap<_, _> =
+            self.catalog.0.lock().files.iter().map(|(path, (_, entry))| (path.clone(), entry.clone())).collect();
+        assert_eq!(catalog, self.origin.lock().files);
+    }
+
+    fn state(&self) -> ScanState {
+        self.scans.get(&nas()).state
+    }
+}
+
+#[actix::test]
+async fn first_scan_brings_everything() {
+    let bench = Bench::new();
+    for number in 0..50 {
+        bench.put(&format!("a/b{number}/c.txt"), number, number + 1);
+    }
+    bench.rescan(false).await;
+    bench.assert_same();
+    assert_eq!(bench.state(), ScanState::Done);
+    assert_eq!(bench.origin.lock().num_reads, 0, "what is not audio is never opened");
+}
+
+#[actix::test]
+async fn scan_of_an_unchanged_origin_reads_no_tags_again() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, 1);
+    bench.rescan(false).await;
+    let reads = bench.origin.lock().num_reads;
+    assert!(reads > 0);
+    bench.rescan(false).await;
+    assert_eq!(bench.origin.lock().num_reads, reads);
+}
+
+#[actix::test]
+async fn renamed_file_keeps_its_id_and_is_not_read() {
+    let bench = Bench::new();
+    bench.put("a/x.mp3", 4096, 1);
+    bench.put("a/y.mp3", 4096, 2);
+    bench.rescan(false).await;
+    let (before, reads) = (bench.ids(), bench.origin.lock().num_reads);
+    let entry = bench.take("a/x.mp3");
+    bench.origin.lock().files.insert(path("b/z.mp3"), entry);
+    bench.touch(&["a/x.mp3", "b/z.mp3"]).await;
+    bench.assert_same();
+    assert_eq!(bench.ids()["b/z.mp3"], before["a/x.mp3"]);
+    assert_eq!(bench.origin.lock().num_reads, reads);
+}
+
+#[actix::test]
+async fn hard_link_is_a_file_of_its_own() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, 1);
+    bench.rescan(false).await;
+    bench.put("b.mp3", 4096, 1);
+    bench.touch(&["b.mp3"]).await;
+    bench.assert_same();
+    assert_ne!(bench.ids()["a.mp3"], bench.ids()["b.mp3"]);
+}
+
+#[actix::test]
+async fn replaced_file_keeps_its_id() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, 1);
+    bench.rescan(false).await;
+    let before = bench.ids();
+    bench.put("a.mp3", 8192, 9);
+    bench.touch(&["a.mp3"]).await;
+    bench.assert_same();
+    assert_eq!(bench.ids(), before);
+}
+
+#[actix::test]
+async fn new_folder_is_listed_although_only_its_name_was_seen() {
+    let bench = Bench::new();
+    bench.rescan(false).await;
+    bench.put("new/deep/x.txt", 1, 1);
+    bench.touch(&["new"]).await;
+    bench.assert_same();
+}
+
+#[actix::test]
+async fn offline_origin_loses_nothing() {
+    let bench = Bench::new();
+    bench.put("a.txt", 1, 1);
+    bench.rescan(false).await;
+    bench.origin.lock().offline = true;
+    bench.touch(&["a.txt"]).await;
+    bench.rescan(false).await;
+    assert!(bench.ids().contains_key("a.txt"));
+    assert!(matches!(bench.state(), ScanState::Failed { .. }));
+}
+
+#[actix::test]
+async fn folder_that_cannot_be_listed_keeps_its_files() {
+    let bench = Bench::new();
+    bench.put("a/x.txt", 1, 1);
+    bench.put("b/y.txt", 1, 2);
+    bench.rescan(false).await;
+    bench.take("b/y.txt");
+    bench.origin.lock().failing_folder = Some(path("a"));
+    bench.rescan(false).await;
+    assert_eq!(bench.ids().into_keys().collect::<Vec<_>>(), ["a/x.txt"]);
+    assert!(matches!(bench.state(), ScanState::Failed { .. }));
+}
+
+#[actix::test]
+async fn emptied_origin_is_quarantined_until_accepted() {
+    let bench = Bench::new();
+    for number in 0..30 {
+        bench.put(&format!("{number}.txt"), 1, number);
+    }
+    bench.rescan(false).await;
+    bench.origin.lock().files.clear();
+    bench.rescan(false).await;
+    assert_eq!(bench.ids().len(), 30);
+    assert!(matches!(bench.state(), ScanState::Quarantined { .. }));
+    bench.rescan(true).await;
+    assert!(bench.ids().is_empty());
+    assert_eq!(bench.state(), ScanState::Done);
+}
+
+#[actix::test]
+async fn other_root_removes_not_even_one_file() {
+    let bench = Bench::new();
+    bench.put("a.txt", 1, 1);
+    bench.put("b.txt", 1, 2);
+    bench.rescan(false).await;
+    bench.take("b.txt");
+    bench.origin.lock().root = Some(RootIdentity { ino: 99, ..ROOT });
+    bench.rescan(false).await;
+    assert_eq!(bench.ids().len(), 2);
+    assert!(matches!(bench.state(), ScanState::Quarantined { .. }));
+}
+
+#[actix::test]
+async fn removed_folder_counts_each_file_once() {
+    let bench = Bench::new();
+    for number in 0..15 {
+        bench.put(&format!("a/{number}.txt"), 1, number);
+    }
+    for number in 0..15 {
+        bench.put(&format!("b/{number}.txt"), 1, 100 + number);
+    }
+    bench.rescan(false).await;
+    bench.origin.lock().files.retain(|file, _| file.is_within(&path("b")));
+    let gone: Vec<String> = (0..15).map(|number| format!("a/{number}.txt")).chain(["a".into()]).collect();
+    bench.touch(&gone.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bench.assert_same();
+}

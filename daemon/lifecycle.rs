@@ -1,0 +1,146 @@
+//! From READY to the end: when the library may be looked at, what makes the daemon stop, and in which order it does.
+//!
+//! ```text
+//!  mounting ──► waiting for first scans ──► ready ──► stopping ──► ended
+//!                    10 s at most                        ▲
+//!            SIGTERM, SIGINT, `stop`, an unmount by others, frozen actors
+//! ```
+//!
+//! Stopping: what waits is answered with an error, the invalidator is disarmed (a notification to a mount that goes away
+//! can block), the mount is detached lazily, the actors are stopped, and the process ends. The session's threads are never
+//! joined: a reader that keeps a file open could hold them for ever. A second signal ends the process at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use musicfs_protocol::{ReadCatalog, ReadyGate, ScanTable};
+use musicfs_pure::ids::OriginId;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::supervision::StopReason;
+
+/// How long the root waits for the first scans: a scanner that looks later than this after the mount appeared must see
+/// what there is.
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often the scans are looked at while the root waits for them.
+const READY_POLL: Duration = Duration::from_millis(20);
+
+/// The exit status after a second signal: 128 + SIGINT, as a shell would report it.
+const EXIT_ON_SECOND_SIGNAL: i32 = 130;
+
+/// Why the daemon stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// A signal asked for it.
+    Signal,
+    /// `musicfs stop` asked for it.
+    Requested,
+    /// Someone else unmounted the library.
+    Unmounted,
+    /// Actor threads froze; the service manager should start the daemon again.
+    Frozen,
+}
+
+/// The signals that stop the daemon.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Takes the signals over from their default action.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// From here on a further signal ends the process without ceremony.
+    pub(crate) fn exit_at_next(mut self) {
+        actix::spawn(async move {
+            self.next().await;
+            tracing::warn!("second signal: the process ends at once");
+            std::process::exit(EXIT_ON_SECOND_SIGNAL);
+        });
+    }
+}
+
+/// Waits for whatever stops the daemon first. `unmounted` resolves when the kernel has let go of the mount.
+pub(crate) async fn wait_for_stop(
+    signals: &mut StopSignals,
+    requests: &mut watch::Receiver<Option<StopReason>>,
+    unmounted: impl Future<Output = ()>,
+) -> ExitReason {
+    tokio::select! {
+        () = signals.next() => ExitReason::Signal,
+        reason = requested(requests) => match reason {
+            StopReason::Requested => ExitReason::Requested,
+            StopReason::Frozen => ExitReason::Frozen,
+        },
+        () = unmounted => ExitReason::Unmounted,
+    }
+}
+
+async fn requested(requests: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
+    loop {
+        if let Some(reason) = requests.borrow_and_update().clone() {
+            return reason;
+        }
+        if requests.changed().await.is_err() {
+            // The supervisor is gone, and with it everyone who could ask.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Opens the gate once every origin has been listed before, or its first scan has ended, or the limit has passed.
+pub(crate) async fn open_when_listed(
+    gate: Arc<ReadyGate>,
+    catalog: Arc<dyn ReadCatalog>,
+    scans: Arc<ScanTable>,
+    origins: Vec<OriginId>,
+) {
+    let was_listed = |origin: &OriginId| {
+        catalog.origin_summary(origin).is_ok_and(|summary| summary.listed_root.is_some())
+    };
+    let new: Vec<OriginId> = origins.into_iter().filter(|origin| !was_listed(origin)).collect();
+    let settled = async {
+        while !scans.all_settled(new.iter()) {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    };
+    if tokio::time::timeout(READY_LIMIT, settled).await.is_err() {
+        tracing::warn!("the first scan goes on; the library fills while it is looked at");
+    }
+    gate.open();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn request_before_the_wait_is_not_missed() {
+        let (stop, mut requests) = watch::channel(None);
+        stop.send_replace(Some(StopReason::Requested));
+        let mut signals = StopSignals::listen().expect("signals");
+        let reason = wait_for_stop(&mut signals, &mut requests, std::future::pending()).await;
+        assert_eq!(reason, ExitReason::Requested);
+    }
+
+    #[tokio::test]
+    async fn unmount_by_others_stops_the_daemon() {
+        let (_stop, mut requests) = watch::channel(None);
+        let mut signals = StopSignals::listen().expect("signals");
+        let reason = wait_for_stop(&mut signals, &mut requests, async {}).await;
+        assert_eq!(reason, ExitReason::Unmounted);
+    }
+}
