@@ -108,9 +108,8 @@ pub(crate) async fn open_when_listed(
     scans: Arc<ScanTable>,
     origins: Vec<OriginId>,
 ) {
-    let was_listed = |origin: &OriginId| {
-        catalog.origin_summary(origin).is_ok_and(|summary| summary.listed_root.is_some())
-    };
+    let was_listed =
+        |origin: &OriginId| catalog.origin_summary(origin).is_ok_and(|summary| summary.listed_root.is_some());
     let new: Vec<OriginId> = origins.into_iter().filter(|origin| !was_listed(origin)).collect();
     let settled = async {
         while !scans.all_settled(new.iter()) {

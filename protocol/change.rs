@@ -38,7 +38,7 @@ pub struct PathsSettled {
     pub work: WorkToken,
 }
 
-/// control_server, watcher, supervisor → `delta_detector` (event): compare the whole origin with what is known.
+/// control_server, watcher, debouncer, supervisor → `delta_detector` (event): compare the whole origin with what is known.
 #[derive(Clone, Debug)]
 pub struct RescanOrigin {
     /// Removals beyond the quarantine's limit are wanted.
@@ -156,3 +156,9 @@ pub struct Heartbeat;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopDaemon;
+
+/// supervisor → `fuse_front`: answer every kernel request that waits with an error, and let none wait any more: the
+/// daemon is about to end. Idempotent.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct RefuseWaiting;

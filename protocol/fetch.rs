@@ -243,7 +243,7 @@ pub struct RangeBytes {
     pub permit: Permit,
 }
 
-/// `health_monitor`, control_server → fetcher: whether the origin answers. May be repeated.
+/// health_monitor, delta_detector → fetcher: whether the origin answers, and with which root. May be repeated.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<RootIdentity, FetchError>")]
 pub struct Probe {

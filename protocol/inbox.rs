@@ -6,6 +6,7 @@
 //! inbox collapses by the rule it was made with; it never drops an event silently.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -35,6 +36,20 @@ struct Shared<K, V> {
     ready: Port<InboxReady>,
 }
 
+impl<K: Eq + Hash, V> Shared<K, V> {
+    fn add(&self, pending: &mut HashMap<K, V>, key: K, value: V) {
+        match pending.entry(key) {
+            Entry::Occupied(mut slot) => (self.merge)(slot.get_mut(), value),
+            Entry::Vacant(slot) => {
+                slot.insert(value);
+            }
+        }
+        if pending.len() > self.bound {
+            *pending = (self.collapse)(std::mem::take(pending));
+        }
+    }
+}
+
 impl<K: Eq + Hash, V> Inbox<K, V> {
     /// An inbox of at most `bound` keys. `merge` adds a later value to one that waits under the same key; `collapse` is
     /// called when the bound is passed and must return fewer entries.
@@ -50,22 +65,20 @@ impl<K: Eq + Hash, V> Inbox<K, V> {
 
     /// Adds an event. The receiver is woken when the inbox was empty before.
     pub fn push(&self, key: K, value: V) {
-        let was_empty = {
+        self.push_all([(key, value)]);
+    }
+
+    /// Adds events that belong together: the receiver drains all of them or none.
+    pub fn push_all(&self, events: impl IntoIterator<Item = (K, V)>) {
+        let is_news = {
             let mut pending = self.shared.pending.lock();
             let was_empty = pending.is_empty();
-            match pending.entry(key) {
-                std::collections::hash_map::Entry::Occupied(mut slot) => (self.shared.merge)(slot.get_mut(), value),
-                std::collections::hash_map::Entry::Vacant(slot) => {
-                    slot.insert(value);
-                }
+            for (key, value) in events {
+                self.shared.add(&mut pending, key, value);
             }
-            if pending.len() > self.shared.bound {
-                let full = std::mem::take(&mut *pending);
-                *pending = (self.shared.collapse)(full);
-            }
-            was_empty
+            was_empty && !pending.is_empty()
         };
-        if was_empty {
+        if is_news {
             // A receiver that is down drains when it comes back.
             let _ = self.shared.ready.wake(InboxReady);
         }

@@ -11,13 +11,14 @@
 //! | [`ListOrigin`] | `delta_detector` → fetcher | [`ListPage`] | one outstanding per origin |
 //! | [`StatPath`] | `delta_detector` → fetcher | [`Stat`] | 8 outstanding per origin |
 //! | [`ReadRange`] | `delta_detector` → fetcher | [`RangeBytes`] | permits in bytes, per origin |
-//! | [`Probe`] | `health_monitor`, control_server → fetcher | [`RootIdentity`] | one outstanding per origin |
+//! | [`Probe`] | health_monitor, delta_detector → fetcher | [`RootIdentity`] | one outstanding per origin |
 //! | [`ApplyDelta`] | `delta_detector` → catalog | [`DeltaApplied`] | one outstanding |
-//! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then everything |
-//! | [`RescanOrigin`] | control_server, watcher, supervisor → `delta_detector` | event | `Inbox` by origin |
+//! | [`TreeChanged`] | catalog → invalidator | event | `Inbox` by (folder, name), 65,536 keys, then folders, then everything |
+//! | [`RescanOrigin`] | control_server, watcher, debouncer, health_monitor, supervisor → `delta_detector` | event | `Inbox` by origin |
 //! | [`AwaitBarrier`] | control_server → watcher | `()` | one per connection |
 //! | [`Heartbeat`] | supervisor → every actor | `()` | one outstanding per actor |
 //! | [`StopDaemon`] | control_server → supervisor | `()` | idempotent |
+//! | [`RefuseWaiting`] | supervisor → `fuse_front` | `()` | idempotent |
 
 pub mod board;
 pub mod change;
@@ -26,6 +27,7 @@ pub mod fetch;
 pub mod gate;
 pub mod health;
 pub mod inbox;
+pub mod inboxes;
 pub mod library;
 pub mod metrics;
 pub mod permit;
@@ -37,14 +39,15 @@ pub mod work;
 
 pub use board::{ActorName, ActorStats, Board};
 pub use change::{
-    ApplyDelta, AwaitBarrier, Change, DeltaApplied, Heartbeat, PathTouched, PathsSettled, RescanOrigin, StopDaemon,
-    TreeChanged,
+    ApplyDelta, AwaitBarrier, Change, DeltaApplied, Heartbeat, PathTouched, PathsSettled, RefuseWaiting, RescanOrigin,
+    StopDaemon, TreeChanged,
 };
 pub use deadline::Deadline;
 pub use fetch::{FetchError, ListOrigin, ListPage, Probe, RangeBytes, ReadRange, RootIdentity, Stat, StatPath};
 pub use gate::ReadyGate;
 pub use health::HealthTable;
 pub use inbox::{Inbox, InboxReady};
+pub use inboxes::{rescan_inbox, settled_inbox, touched_inbox};
 pub use library::{CatalogError, EntryAttr, ReadCatalog, ReadDirect};
 pub use metrics::Metrics;
 pub use permit::{Lane, Permit, PermitPool};

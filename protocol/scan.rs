@@ -74,6 +74,11 @@ impl ScanTable {
         self.0.read().get(origin).cloned().unwrap_or_default()
     }
 
+    /// Every origin that has been scanned, or is being.
+    pub fn origins(&self) -> Vec<OriginId> {
+        self.0.read().keys().cloned().collect()
+    }
+
     /// Changes one origin's scan.
     pub fn update(&self, origin: &OriginId, change: impl FnOnce(&mut ScanProgress)) {
         change(self.0.write().entry(origin.clone()).or_default());

@@ -10,8 +10,8 @@ use musicfs_protocol::change::{Change, DeltaApplied, MAX_CHANGES};
 use musicfs_protocol::fetch::ListCursor;
 use musicfs_protocol::scan::ScanProgress;
 use musicfs_protocol::{
-    ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, Port, PortError, ReadCatalog, Stat, StatPath,
-    WorkToken,
+    ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, Port, PortError, Probe, ReadCatalog,
+    RootIdentity, Stat, StatPath, WorkToken,
 };
 use musicfs_pure::ids::{OriginId, OriginPath};
 
@@ -55,6 +55,11 @@ impl ScanError {
             Self::Incomplete { .. } | Self::Catalog(_) | Self::Quarantined { .. } => false,
         }
     }
+}
+
+/// The device number is left out: it changes when a disk is attached again.
+pub(super) fn is_other_root(before: RootIdentity, now: RootIdentity) -> bool {
+    (before.fs_type, before.ino) != (now.fs_type, now.ino)
 }
 
 /// One origin, with everything a job needs.
@@ -101,6 +106,14 @@ impl OriginContext {
     pub(super) async fn stat(&self, path: &OriginPath) -> Result<Stat, ScanError> {
         let make = || StatPath { origin: self.origin.clone(), path: path.clone(), deadline: Self::deadline() };
         Ok(send_retrying(&self.ports.stat, make).await??)
+    }
+
+    /// Whether the origin's root is another folder than the one that was last listed as a whole: an unmounted disk leaves
+    /// an empty folder in which everything is definitely not found.
+    pub(super) async fn root_changed(&self) -> Result<bool, ScanError> {
+        let Some(listed) = self.catalog().origin_summary(&self.origin)?.listed_root else { return Ok(false) };
+        let now = send_retrying(&self.ports.probe, || Probe { deadline: Self::deadline() }).await??;
+        Ok(is_other_root(listed, now))
     }
 
     /// The next page of a recursive listing.

@@ -101,9 +101,8 @@ async fn moved_from(context: &OriginContext, path: &OriginPath, stat: &Stat) -> 
 /// Whether the origin says definitely that nothing is at this path.
 async fn is_gone(context: &OriginContext, path: &OriginPath) -> Result<bool, ScanError> {
     match context.stat(path).await {
-        Ok(_) => Ok(false),
         Err(ScanError::Fetch(FetchError::NotFound)) => Ok(true),
-        Err(ScanError::Fetch(FetchError::AccessDenied | FetchError::NotServable)) => Ok(false),
+        Ok(_) | Err(ScanError::Fetch(FetchError::AccessDenied | FetchError::NotServable)) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use musicfs_protocol::change::{PathsSettled, RescanInbox, SettledInbox};
 use musicfs_protocol::{
-    ActorStats, ApplyDelta, Heartbeat, InboxReady, ListOrigin, PermitPool, Port, ReadCatalog, ReadRange, RescanOrigin,
-    ScanState, ScanTable, StatPath,
+    ActorStats, ApplyDelta, Heartbeat, InboxReady, ListOrigin, PermitPool, Port, Probe, ReadCatalog, ReadRange,
+    RescanOrigin, ScanState, ScanTable, StatPath,
 };
 use musicfs_pure::ids::{OriginId, OriginPath};
 
@@ -45,6 +45,8 @@ pub struct OriginPorts {
     pub list: Port<ListOrigin>,
     /// Single stats.
     pub stat: Port<StatPath>,
+    /// Whether the root is still the one that was listed.
+    pub probe: Port<Probe>,
     /// Byte ranges, for tags.
     pub read: Port<ReadRange>,
     /// The origin's byte budget.

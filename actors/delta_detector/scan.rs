@@ -12,7 +12,7 @@ use musicfs_protocol::fetch::ListStep;
 use musicfs_protocol::{FetchError, ListPage, RescanOrigin, RootIdentity, ScanState, Stat, WorkToken};
 use musicfs_pure::ids::OriginPath;
 
-use super::context::{OriginContext, ScanError};
+use super::context::{OriginContext, ScanError, is_other_root};
 use super::examine::examine_all;
 use super::removals;
 
@@ -60,11 +60,6 @@ pub(super) async fn missing_below(
     work: &WorkToken,
 ) -> Result<Vec<OriginPath>, ScanError> {
     Ok(list_below(context, folder, work, false).await?.missing)
-}
-
-/// The device number is left out: it changes when a disk is attached again.
-fn is_other_root(before: RootIdentity, now: RootIdentity) -> bool {
-    (before.fs_type, before.ino) != (now.fs_type, now.ino)
 }
 
 async fn list_below(

@@ -34,7 +34,10 @@ pub(super) async fn sync_paths(
     let changes = examine_all(context, found.existing).await?;
     context.apply(changes, &work).await?;
     missing.extend(compare_folders(context, found.folders, &work).await?);
-    removals::remove(context, missing, false, false, &work).await?;
+    if !missing.is_empty() {
+        let root_changed = context.root_changed().await?;
+        removals::remove(context, missing, root_changed, false, &work).await?;
+    }
     mark_done(context);
     Ok(())
 }

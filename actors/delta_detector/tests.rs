@@ -148,6 +148,15 @@ impl Handler<StatPath> for FakeFetcher {
     }
 }
 
+impl Handler<Probe> for FakeFetcher {
+    type Result = Result<RootIdentity, FetchError>;
+
+    fn handle(&mut self, _: Probe, _: &mut Self::Context) -> Self::Result {
+        let state = self.0.lock();
+        if state.offline { Err(offline()) } else { Ok(state.root.unwrap_or(ROOT)) }
+    }
+}
+
 impl Handler<ReadRange> for FakeFetcher {
     type Result = Result<RangeBytes, FetchError>;
 
@@ -309,6 +318,7 @@ impl Bench {
         let ports = OriginPorts {
             list: Port::to(fetcher.clone().recipient()),
             stat: Port::to(fetcher.clone().recipient()),
+            probe: Port::to(fetcher.clone().recipient()),
             read: Port::to(fetcher.recipient()),
             permits: PermitPool::new(1 << 20),
             tag_head_bytes: 4096,
@@ -495,6 +505,17 @@ async fn other_root_removes_not_even_one_file() {
     bench.rescan(false).await;
     assert_eq!(bench.ids().len(), 2);
     assert!(matches!(bench.state(), ScanState::Quarantined { .. }));
+}
+
+#[actix::test]
+async fn files_missing_under_another_root_are_not_removed_by_events() {
+    let bench = Bench::new();
+    bench.put("a.txt", 1, 1);
+    bench.rescan(false).await;
+    bench.origin.lock().files.clear();
+    bench.origin.lock().root = Some(RootIdentity { ino: 99, ..ROOT });
+    bench.touch(&["a.txt"]).await;
+    assert!(bench.ids().contains_key("a.txt"));
 }
 
 #[actix::test]

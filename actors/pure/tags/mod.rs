@@ -1,4 +1,40 @@
 //! What tags say about a track, and how little of a file must be read to know it.
+//!
+//! [`TagScan`] is fed the ranges that it asks for and answers with the tags. One walker per container follows the
+//! container's own lengths from header to header, so that pictures, padding and audio are jumped over, and reads the
+//! text where it stands. A walker is a function that is run again from the start whenever bytes have arrived: replaying
+//! a few KiB in memory costs less than keeping a parser's state right. `normalise` makes the fields of requirement V3
+//! of what the walkers found. Nothing in here does I/O, and nothing here trusts a length.
+
+mod ape;
+pub mod art;
+mod classify;
+mod detect;
+#[cfg(test)]
+mod fixtures;
+mod flac;
+mod found;
+mod id3;
+mod id3_frames;
+mod id3_genre;
+mod mp3;
+mod mp4;
+mod mp4_items;
+mod normalise;
+mod ogg;
+mod ogg_packet;
+#[cfg(test)]
+mod real_files_tests;
+mod scan;
+mod source;
+#[cfg(test)]
+mod tests;
+mod text;
+mod vorbis_comment;
+mod wav;
+
+pub use classify::{FileClass, classify, is_cover_sidecar};
+pub use scan::{ByteRange, MAX_REQUESTS, MAX_SCAN_BYTES, MalformedReason, TagScan, TagScanResult, TagStep};
 
 /// A container whose tags are understood; decided by content, the extension is a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

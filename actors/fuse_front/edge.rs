@@ -1,0 +1,186 @@
+//! The edge: what all FUSE threads share. It outlives the actor, so a restart of the actor never takes the mount away.
+//!
+//! Every request is answered from get-only handles on the thread it came in on; what cannot be is put into
+//! [`Waiting`](super::waiting) and finished elsewhere. The operations are split by noun: `dirs`, `files`, `xattrs`, and here
+//! what belongs to no entry. Nothing here waits, writes, or asks an origin for metadata.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use fuser::ReplyStatfs;
+use musicfs_protocol::library::Source;
+use musicfs_protocol::pool::Pool;
+use musicfs_protocol::{ActorStats, Board, Metrics, ReadCatalog, ReadDirect, ReadyGate};
+use musicfs_pure::ids::{MAX_NAME_BYTES, OriginId};
+
+use super::art::{ArtBudget, ArtDecoder};
+use super::attrs::Ownership;
+use super::call::{Accounts, Call, Op, Reply, guarded};
+use super::errno::Failure;
+use super::handles::Handles;
+use super::waiting::{Lane, Waiting};
+
+/// An origin whose files are read where they are.
+pub struct DirectOrigin {
+    /// Opens its files.
+    pub reader: Arc<dyn ReadDirect>,
+    /// Runs what would wait for its disk. A pool of its own keeps a dying disk from delaying other origins.
+    pub pool: Arc<dyn Pool>,
+}
+
+/// What the edge needs.
+pub struct EdgeConfig {
+    /// What the library shows.
+    pub catalog: Arc<dyn ReadCatalog>,
+    /// The local origins.
+    pub direct: HashMap<OriginId, DirectOrigin>,
+    /// Closed until the root may be looked at.
+    pub gate: Arc<ReadyGate>,
+    /// Where the last error of a path is put.
+    pub board: Arc<Board>,
+    /// The numbers of `fuse_front`.
+    pub stats: Arc<ActorStats>,
+    /// The daemon's metrics.
+    pub metrics: Metrics,
+    /// Takes embedded pictures out of what is stored.
+    pub decode_art: ArtDecoder,
+    /// Owner, group and umask of what is shown.
+    pub ownership: Ownership,
+    /// The folder whose file system `df` of the mount shows: the cache's.
+    pub statfs_path: PathBuf,
+}
+
+/// A local origin and its queue for the disk.
+pub(super) struct OriginLane {
+    pub reader: Arc<dyn ReadDirect>,
+    pub lane: Arc<Lane>,
+}
+
+/// What FUSE threads, pool threads and the actor share.
+pub struct Edge {
+    pub(super) catalog: Arc<dyn ReadCatalog>,
+    pub(super) direct: HashMap<OriginId, OriginLane>,
+    pub(super) handles: Handles,
+    pub(super) ownership: Ownership,
+    pub(super) decode_art: ArtDecoder,
+    pub(super) art_budget: ArtBudget,
+    pub(super) accounts: Arc<Accounts>,
+    waiting: Arc<Waiting>,
+    gate: Arc<ReadyGate>,
+    board: Arc<Board>,
+    statfs_path: PathBuf,
+    allows_mmap_of_direct_io: AtomicBool,
+}
+
+impl Edge {
+    /// An edge; the mount is made with [`mount`](super::mount::mount).
+    pub fn new(config: EdgeConfig) -> Arc<Self> {
+        let waiting = Arc::<Waiting>::default();
+        let with_lane = |(id, origin): (OriginId, DirectOrigin)| {
+            (id, OriginLane { reader: origin.reader, lane: Lane::new(origin.pool, &waiting) })
+        };
+        Arc::new(Self {
+            catalog: config.catalog,
+            direct: config.direct.into_iter().map(with_lane).collect(),
+            handles: Handles::default(),
+            ownership: config.ownership,
+            decode_art: config.decode_art,
+            art_budget: ArtBudget::default(),
+            accounts: Arc::new(Accounts::new(&config.metrics, config.stats)),
+            waiting,
+            gate: config.gate,
+            board: config.board,
+            statfs_path: config.statfs_path,
+            allows_mmap_of_direct_io: AtomicBool::new(false),
+        })
+    }
+
+    /// Answers what has waited too long, and tries again what a full pool refused.
+    pub(super) fn tick(&self, now: Instant) {
+        self.waiting.expire(now);
+        for origin in self.direct.values() {
+            origin.lane.tick();
+        }
+    }
+
+    /// Answers everything that waits with an error; nothing waits from now on. What needs no waiting is still answered.
+    pub fn refuse_waiting(&self) {
+        self.waiting.close();
+    }
+
+    /// Requests that wait now.
+    pub fn num_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Files that are open now.
+    pub fn num_open_files(&self) -> usize {
+        self.handles.len()
+    }
+
+    /// The kernel can map files that bypass its page cache, or not.
+    pub(super) fn set_allows_mmap_of_direct_io(&self, allows: bool) {
+        self.allows_mmap_of_direct_io.store(allows, Ordering::Relaxed);
+    }
+
+    /// Whether local files are opened past the page cache.
+    pub(super) fn opens_direct(&self) -> bool {
+        self.allows_mmap_of_direct_io.load(Ordering::Relaxed)
+    }
+
+    /// Runs a handler of a request at the root once the library may be looked at.
+    pub(super) fn when_ready<R: Reply>(
+        self: &Arc<Self>,
+        call: Call<R>,
+        handler: impl FnOnce(&Arc<Self>, Call<R>) + Send + 'static,
+    ) {
+        let Some(kept) = self.waiting.keep(call, Instant::now()) else { return };
+        let edge = Arc::clone(self);
+        self.gate.when_open(Box::new(move || {
+            let Some(call) = kept.take() else { return };
+            if edge.gate.is_open() {
+                guarded(&edge.accounts, call.op(), || handler(&edge, call));
+            } else {
+                // the gate keeps no more: an empty root must not be shown instead
+                call.refuse(&Failure::TooManyWaiting);
+            }
+        }));
+    }
+
+    /// Whether a request at the root must wait.
+    pub(super) fn is_ready(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Makes an origin's trouble known to `musicfs why`.
+    pub(super) fn report(&self, source: &Source, failure: &Failure) {
+        if failure.concerns_origin() {
+            self.board.record_error(format!("{}:{}", source.origin, source.path), failure.to_string());
+        }
+    }
+
+    /// How full the cache's file system is.
+    pub(super) fn statfs(&self, call: Call<ReplyStatfs>) {
+        match rustix::fs::statvfs(&self.statfs_path) {
+            Ok(fs) => call.answer(|reply| {
+                let (bsize, frsize) = (to_u32(fs.f_bsize), to_u32(fs.f_frsize));
+                let namelen = MAX_NAME_BYTES as u32;
+                reply.statfs(fs.f_blocks, fs.f_bfree, fs.f_bavail, fs.f_files, fs.f_ffree, bsize, namelen, frsize);
+            }),
+            Err(error) => call.refuse(&Failure::NoStatistics { reason: error.to_string() }),
+        }
+    }
+
+    /// A new call, counted under `op`.
+    pub(super) fn call<R: Reply>(&self, op: Op, reply: R) -> Call<R> {
+        Call::new(&self.accounts, op, reply)
+    }
+}
+
+/// A block size; one that does not fit is no block size.
+fn to_u32(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

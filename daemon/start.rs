@@ -1,0 +1,229 @@
+//! `run`: from a checked configuration to a mounted library, and to the end of the daemon.
+//!
+//! Everything that can fail at the start fails here, with an error that names the cause and the next step, and before the
+//! mount exists. Whatever was acquired is released by its guard on the way out: the mount by `Mounted`, the socket by
+//! `BoundSocket`, the locks by `Storage`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, System};
+use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
+use musicfs_actors::control_server::{self, BindError, BoundSocket};
+use musicfs_actors::fetcher::LocalDirect;
+use musicfs_actors::fuse_front::{
+    DirectOrigin, Edge, EdgeConfig, MountConfig, MountError, Mounted, Ownership, clear_stale, mount,
+};
+use musicfs_actors::storage::{Storage, StorageConfig, StorageError};
+use musicfs_protocol::pool::Pool;
+use musicfs_protocol::{CatalogError, RefuseWaiting};
+use musicfs_pure::escape::escape;
+use musicfs_pure::tags::art;
+use tokio::sync::watch;
+
+use crate::config::{self, Config, OriginConfig, ReadyRule};
+use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
+use crate::panic_hook;
+use crate::pools::BoundedPool;
+use crate::supervision::{StartActors, StopActors, StopReason, Supervisor};
+use crate::wiring::{BARRIER_FOLDER, House};
+
+/// Threads that answer the kernel: enough that one in a long directory does not delay the others.
+const NUM_FUSE_THREADS: usize = 4;
+
+/// How long the process waits for the last reader of a mount that is gone from the tree.
+const LAST_READER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Open files that the daemon asks the system for: thousands of handles, each a descriptor.
+const WANTED_DESCRIPTORS: u64 = 65_536;
+
+/// Why a daemon did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A folder of the daemon's cannot be made.
+    #[error("the folder {path:?} cannot be created: {source}; check the permissions above it")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// In the words of the system.
+        source: io::Error,
+    },
+    /// The state cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The catalog cannot be opened.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The control socket cannot be bound.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// The library cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// A thread or a signal handler could not be set up.
+    #[error("the system refused a thread or a signal handler: {0}; check the process limits (ulimit -a)")]
+    System(#[from] io::Error),
+}
+
+/// Runs a daemon until something stops it. `on_ready` is called once, when the library may be looked at.
+pub fn run(config: Config, on_ready: impl FnOnce() + 'static) -> Result<ExitReason, RunError> {
+    panic_hook::install();
+    raise_descriptor_limit();
+    let foundation = Foundation::lay(&config)?;
+    System::new().block_on(live(config, foundation, on_ready))
+}
+
+/// What is there before any actor.
+struct Foundation {
+    catalog: Arc<CatalogShared>,
+    socket: Arc<BoundSocket>,
+    pools: BTreeMap<String, Arc<dyn Pool>>,
+}
+
+impl Foundation {
+    fn lay(config: &Config) -> Result<Self, RunError> {
+        for folder in [&config.state_dir, &config.cache_dir, &config.state_dir.join(BARRIER_FOLDER)] {
+            create_folder(folder)?;
+        }
+        let storage = Arc::new(Storage::open(&StorageConfig { state_dir: config.state_dir.clone() })?);
+        let catalog = CatalogShared::open(storage, catalog_config(config))?;
+        let socket = Arc::new(control_server::bind(&config.socket_path)?);
+        let mut pools = BTreeMap::new();
+        for origin in &config.origins {
+            let pool: Arc<dyn Pool> = Arc::new(BoundedPool::for_origin(origin.id.as_str())?);
+            pools.insert(origin.id.to_string(), pool);
+        }
+        Ok(Self { catalog, socket, pools })
+    }
+}
+
+fn catalog_config(config: &Config) -> CatalogConfig {
+    let catalog_origin = |origin: &OriginConfig| CatalogOrigin {
+        origin: origin.id.clone(),
+        fingerprint: format!("local:{}", escape(origin.root.as_os_str().as_bytes())),
+    };
+    CatalogConfig {
+        origins: config.origins.iter().map(catalog_origin).collect(),
+        template: config.template.clone(),
+        options: config.template_options.clone(),
+        raw_view: match config.raw_view {
+            config::RawView::Hidden => RawView::Hidden,
+            config::RawView::Listed => RawView::Listed,
+            config::RawView::Off => RawView::Off,
+        },
+    }
+}
+
+/// Makes a folder that only its owner may enter; one that exists is accepted as it is.
+fn create_folder(path: &Path) -> Result<(), RunError> {
+    config::make_private_folder(path).map_err(|source| RunError::Folder { path: path.to_owned(), source })
+}
+
+/// The soft limit of open files is often 1,024, which a busy library passes; the hard one may be used.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(WANTED_DESCRIPTORS, |maximum| maximum.min(WANTED_DESCRIPTORS));
+    if current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    {
+        tracing::warn!(%error, wanted, "the limit of open files could not be raised");
+    }
+}
+
+/// The daemon's life inside the actor system.
+async fn live(
+    config: Config,
+    foundation: Foundation,
+    on_ready: impl FnOnce() + 'static,
+) -> Result<ExitReason, RunError> {
+    let mut signals = StopSignals::listen()?;
+    let house = House::new();
+    let (stop, mut requests) = watch::channel::<Option<StopReason>>(None);
+    let supervisor = Supervisor::new(Arc::clone(&house.board), stop).start();
+    let reader = foundation.catalog.reader();
+    let control = house.control_spec(&config, Arc::clone(&foundation.socket), Arc::clone(&reader), &supervisor);
+    supervisor.do_send(StartActors(vec![control]));
+
+    let edge = make_edge(&config, &house, &foundation);
+    let mounted = mount_library(&config, &edge)?;
+    let kernel = Arc::new(mounted.notifier());
+    supervisor.do_send(StartActors(house.specs(&config, &foundation.pools, &foundation.catalog, &edge, kernel)));
+    announce_when_ready(&config, &house, &foundation, on_ready);
+
+    let mut ended = mounted.ended();
+    let unmounted = async move {
+        // An error means that the session is gone as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let reason = wait_for_stop(&mut signals, &mut requests, unmounted).await;
+    tracing::info!(?reason, "stopping");
+    signals.exit_at_next();
+    shut_down(&house, &supervisor, &mounted).await;
+    Ok(reason)
+}
+
+fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edge> {
+    let access = &config.access;
+    let direct = config.origins.iter().filter_map(|origin| {
+        let reader = Arc::new(LocalDirect::new(origin.root.clone()));
+        let pool = Arc::clone(foundation.pools.get(origin.id.as_str())?);
+        Some((origin.id.clone(), DirectOrigin { reader, pool }))
+    });
+    Edge::new(EdgeConfig {
+        catalog: foundation.catalog.reader(),
+        direct: direct.collect::<HashMap<_, _>>(),
+        gate: Arc::clone(&house.gate),
+        board: Arc::clone(&house.board),
+        stats: house.board.actor("fuse_front"),
+        metrics: house.metrics.clone(),
+        decode_art: art::decode,
+        ownership: Ownership { uid: access.uid, gid: access.gid, umask: access.umask as u16 },
+        statfs_path: config.cache_dir.clone(),
+    })
+}
+
+/// Clears a dead mount of ours, then mounts. The mountpoint is made when it is not there.
+fn mount_library(config: &Config, edge: &Arc<Edge>) -> Result<Mounted, RunError> {
+    let cleared = clear_stale(&config.mountpoint)?;
+    tracing::debug!(?cleared, "looked for a mount that an earlier daemon left behind");
+    create_folder(&config.mountpoint)?;
+    let mount_config = MountConfig {
+        mountpoint: config.mountpoint.clone(),
+        allow_other: config.access.allow_other,
+        num_threads: NUM_FUSE_THREADS,
+    };
+    Ok(mount(&mount_config, edge)?)
+}
+
+/// Opens the root when it may be looked at, and says so.
+fn announce_when_ready(config: &Config, house: &House, foundation: &Foundation, on_ready: impl FnOnce() + 'static) {
+    let (gate, scans) = (Arc::clone(&house.gate), Arc::clone(&house.scans));
+    let reader = foundation.catalog.reader();
+    let origins = match config.ready {
+        ReadyRule::Listed => config.origins.iter().map(|origin| origin.id.clone()).collect(),
+        ReadyRule::Mounted => Vec::new(),
+    };
+    actix::spawn(async move {
+        open_when_listed(gate, reader, scans, origins).await;
+        on_ready();
+    });
+}
+
+/// Ends everything in the order that `lifecycle` explains.
+async fn shut_down(house: &House, supervisor: &Addr<Supervisor>, mounted: &Mounted) {
+    house.gate.open();
+    // An actor that is down has nothing that waits.
+    let _ = tokio::time::timeout(Duration::from_secs(1), house.refuse_waiting.send(RefuseWaiting)).await;
+    house.disarm.disarm();
+    mounted.unmount_lazily();
+    let _ = supervisor.send(StopActors).await;
+    let mut ended = mounted.ended();
+    if tokio::time::timeout(LAST_READER_LIMIT, ended.wait_for(|ended| *ended)).await.is_err() {
+        tracing::warn!("files are still open; their readers will get errors");
+    }
+}

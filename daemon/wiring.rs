@@ -1,0 +1,289 @@
+//! Who is connected to whom: makes every port, inbox, pool and table once, and the specs that make the actors from them.
+//!
+//! This is the one place that knows all actors. The order of the specs is the order of starting: who writes first (the
+//! catalog), then who tells the kernel, then origins, and the watcher last, because its events set everything in motion.
+//! Values that must outlive an actor (the catalog, the edge, pending events, permits) are made here and lent to each
+//! incarnation.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::Addr;
+use musicfs_actors::catalog::{Catalog, CatalogShared};
+use musicfs_actors::control_server::{BoundSocket, ControlServer, ControlServerConfig, ControlServices, ServedOrigin};
+use musicfs_actors::debouncer::{Debouncer, PendingTouches, pending_touches};
+use musicfs_actors::delta_detector::{DeltaDetector, DeltaDetectorConfig, OriginPorts};
+use musicfs_actors::fetcher::{Fetcher, FetcherConfig, LocalOrigin};
+use musicfs_actors::fuse_front::{
+    Disarm, Edge, FuseFront, InvalidateEntry, Invalidator, InvalidatorConfig, tree_inbox,
+};
+use musicfs_actors::health_monitor::{HealthMonitor, HealthMonitorConfig};
+use musicfs_actors::watcher::{WatchedOrigin, Watcher, WatcherConfig};
+use musicfs_protocol::change::{RescanInbox, SettledInbox, TouchedInbox, TreeInbox};
+use musicfs_protocol::pool::Pool;
+use musicfs_protocol::{
+    ApplyDelta, AwaitBarrier, Board, HealthTable, Metrics, PermitPool, Port, ReadCatalog, ReadyGate, RefuseWaiting,
+    RescanOrigin, ScanTable, StopDaemon, Work, rescan_inbox, settled_inbox, touched_inbox,
+};
+use musicfs_pure::debounce::DebounceConfig;
+use musicfs_pure::escape::escape;
+use musicfs_pure::ids::OriginId;
+
+use crate::config::{Config, OriginConfig};
+use crate::supervision::{ActorSpec, Group, Supervisor};
+
+/// Bytes that may be asked of one origin at once: 16 tag scans of 128 KiB beside each other, with room for one more.
+const ORIGIN_PERMIT_BYTES: u64 = 4 << 20;
+
+/// The first read of a file whose tags are wanted, where a request costs little.
+const TAG_HEAD_BYTES: u64 = 16 << 10;
+
+/// What all actors share.
+pub(crate) struct House {
+    pub(crate) board: Arc<Board>,
+    pub(crate) metrics: Metrics,
+    pub(crate) work: Work,
+    pub(crate) gate: Arc<ReadyGate>,
+    pub(crate) scans: Arc<ScanTable>,
+    pub(crate) disarm: Disarm,
+    pub(crate) refuse_waiting: Port<RefuseWaiting>,
+    health: Arc<HealthTable>,
+    touched: TouchedInbox,
+    settled: SettledInbox,
+    rescans: RescanInbox,
+    tree: TreeInbox,
+    apply: Port<ApplyDelta>,
+    barrier: Port<AwaitBarrier>,
+    stop: Port<StopDaemon>,
+    pending: PendingTouches,
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        Self {
+            board: Arc::default(),
+            metrics: Metrics::default(),
+            work: Work::default(),
+            gate: Arc::default(),
+            scans: Arc::default(),
+            disarm: Disarm::default(),
+            refuse_waiting: Port::unbound(),
+            health: Arc::default(),
+            touched: touched_inbox(),
+            settled: settled_inbox(),
+            rescans: rescan_inbox(),
+            tree: tree_inbox(),
+            apply: Port::unbound(),
+            barrier: Port::unbound(),
+            stop: Port::unbound(),
+            pending: pending_touches(DebounceConfig::default()),
+        }
+    }
+
+    /// The control server, which answers before there is a mount.
+    pub(crate) fn control_spec(
+        &self,
+        config: &Config,
+        socket: Arc<BoundSocket>,
+        catalog: Arc<dyn ReadCatalog>,
+        supervisor: &Addr<Supervisor>,
+    ) -> ActorSpec {
+        self.stop.bind(supervisor);
+        let services = Arc::new(ControlServices {
+            catalog,
+            board: Arc::clone(&self.board),
+            metrics: self.metrics.clone(),
+            health: Arc::clone(&self.health),
+            scans: Arc::clone(&self.scans),
+            rescans: self.rescans.clone(),
+            barrier: self.barrier.clone(),
+            work: self.work.clone(),
+            ready: Arc::clone(&self.gate),
+            stop: self.stop.clone(),
+            origins: config.origins.iter().map(served).collect(),
+            mountpoint: config.mountpoint.clone(),
+            config_document: config.document.clone(),
+            started: Instant::now(),
+            version: env!("CARGO_PKG_VERSION"),
+        });
+        let control = ControlServerConfig { socket };
+        let stats = self.board.actor("control_server");
+        let make = move || ControlServer::new(control.clone(), Arc::clone(&services), Arc::clone(&stats));
+        ActorSpec::new("control_server", Group::Alone, make, |_| ())
+    }
+
+    /// Every other actor, in the order of starting.
+    pub(crate) fn specs(
+        &self,
+        config: &Config,
+        pools: &BTreeMap<String, Arc<dyn Pool>>,
+        catalog: &Arc<CatalogShared>,
+        edge: &Arc<Edge>,
+        kernel: Arc<dyn InvalidateEntry>,
+    ) -> Vec<ActorSpec> {
+        let reader = catalog.reader();
+        let mut origins = BTreeMap::new();
+        let mut specs = vec![
+            self.catalog_spec(Arc::clone(catalog)),
+            self.invalidator_spec(kernel, Arc::clone(&reader)),
+            self.fuse_front_spec(Arc::clone(edge)),
+        ];
+        for origin in &config.origins {
+            let Some(pool) = pools.get(origin.id.as_str()) else { continue };
+            let ports = unbound_ports();
+            specs.push(self.fetcher_spec(origin, Arc::clone(pool), ports.clone()));
+            origins.insert(origin.id.clone(), ports);
+        }
+        specs.push(self.health_spec(&origins));
+        specs.push(self.delta_spec(origins, reader));
+        specs.push(self.debouncer_spec());
+        specs.push(self.watcher_spec(config));
+        specs
+    }
+
+    fn catalog_spec(&self, shared: Arc<CatalogShared>) -> ActorSpec {
+        let stats = self.board.actor("catalog");
+        let (tree, metrics, work, apply) =
+            (self.tree.clone(), self.metrics.clone(), self.work.clone(), self.apply.clone());
+        let make =
+            move || Catalog::new(Arc::clone(&shared), tree.clone(), Arc::clone(&stats), metrics.clone(), work.clone());
+        ActorSpec::new("catalog", Group::Alone, make, move |addr| apply.bind(addr))
+    }
+
+    fn invalidator_spec(&self, kernel: Arc<dyn InvalidateEntry>, catalog: Arc<dyn ReadCatalog>) -> ActorSpec {
+        let config = InvalidatorConfig {
+            tree: self.tree.clone(),
+            kernel,
+            catalog,
+            disarm: self.disarm.clone(),
+            stats: self.board.actor("invalidator"),
+            metrics: self.metrics.clone(),
+        };
+        let ready = self.tree.ready_port().clone();
+        let make = move || Invalidator::new(config.clone());
+        ActorSpec::new("invalidator", Group::Alone, make, move |addr| ready.bind(addr))
+    }
+
+    fn fuse_front_spec(&self, edge: Arc<Edge>) -> ActorSpec {
+        let stats = self.board.actor("fuse_front");
+        let refuse = self.refuse_waiting.clone();
+        let make = move || FuseFront::new(Arc::clone(&edge), Arc::clone(&stats));
+        ActorSpec::new("fuse_front", Group::Alone, make, move |addr| refuse.bind(addr))
+    }
+
+    fn fetcher_spec(&self, origin: &OriginConfig, pool: Arc<dyn Pool>, ports: OriginPorts) -> ActorSpec {
+        let name = format!("fetcher/{}", origin.id);
+        let local = Arc::new(LocalOrigin::new(origin.root.clone(), pool));
+        let (id, stats, metrics) = (origin.id.clone(), self.board.actor(&name), self.metrics.clone());
+        let make = move || {
+            Fetcher::new(FetcherConfig::default(), id.clone(), local.clone(), Arc::clone(&stats), metrics.clone())
+        };
+        ActorSpec::new(name, Group::Alone, make, move |addr| {
+            ports.list.bind(addr);
+            ports.stat.bind(addr);
+            ports.probe.bind(addr);
+            ports.read.bind(addr);
+        })
+    }
+
+    fn health_spec(&self, origins: &BTreeMap<OriginId, OriginPorts>) -> ActorSpec {
+        let probes: Vec<_> = origins.iter().map(|(id, ports)| (id.clone(), ports.probe.clone())).collect();
+        let (table, stats) = (Arc::clone(&self.health), self.board.actor("health_monitor"));
+        let (rescans, work) = (self.rescans.clone(), self.work.clone());
+        let make = move || {
+            let config = HealthMonitorConfig::default();
+            let (table, stats) = (Arc::clone(&table), Arc::clone(&stats));
+            HealthMonitor::new(config, probes.clone(), table, stats, rescans.clone(), work.clone())
+        };
+        ActorSpec::new("health_monitor", Group::Alone, make, |_| ())
+    }
+
+    fn delta_spec(&self, origins: BTreeMap<OriginId, OriginPorts>, catalog: Arc<dyn ReadCatalog>) -> ActorSpec {
+        let stats = self.board.actor("delta_detector");
+        let (settled, rescans) = (self.settled.clone(), self.rescans.clone());
+        let (apply, scans) = (self.apply.clone(), Arc::clone(&self.scans));
+        let (settled_ready, rescans_ready) = (settled.ready_port().clone(), rescans.ready_port().clone());
+        let make = move || {
+            let config = DeltaDetectorConfig {
+                origins: origins.clone(),
+                catalog: Arc::clone(&catalog),
+                apply: apply.clone(),
+                settled: settled.clone(),
+                rescans: rescans.clone(),
+                scans: Arc::clone(&scans),
+            };
+            DeltaDetector::new(config, Arc::clone(&stats))
+        };
+        let bind = move |addr: &Addr<DeltaDetector>| {
+            settled_ready.bind(addr);
+            rescans_ready.bind(addr);
+        };
+        self.in_change_group(ActorSpec::new("delta_detector", Group::Change, make, bind))
+    }
+
+    fn debouncer_spec(&self) -> ActorSpec {
+        let stats = self.board.actor("debouncer");
+        let (pending, touched) = (Arc::clone(&self.pending), self.touched.clone());
+        let (settled, rescans) = (self.settled.clone(), self.rescans.clone());
+        let ready = touched.ready_port().clone();
+        let make = move || {
+            let (touched, settled, rescans) = (touched.clone(), settled.clone(), rescans.clone());
+            Debouncer::new(Arc::clone(&pending), touched, settled, rescans, Arc::clone(&stats))
+        };
+        self.in_change_group(ActorSpec::new("debouncer", Group::Change, make, move |addr| ready.bind(addr)))
+    }
+
+    fn watcher_spec(&self, config: &Config) -> ActorSpec {
+        let watched = |origin: &OriginConfig| WatchedOrigin {
+            origin: origin.id.clone(),
+            root: origin.root.clone(),
+            poll_interval: origin.poll_interval,
+        };
+        let config = WatcherConfig {
+            origins: config.origins.iter().map(watched).collect(),
+            barrier_dir: config.state_dir.join(BARRIER_FOLDER),
+        };
+        let (touched, rescans) = (self.touched.clone(), self.rescans.clone());
+        let (work, metrics, stats) = (self.work.clone(), self.metrics.clone(), self.board.actor("watcher"));
+        let barrier = self.barrier.clone();
+        let make = move || {
+            let (touched, rescans, stats) = (touched.clone(), rescans.clone(), Arc::clone(&stats));
+            Watcher::new(config.clone(), touched, rescans, work.clone(), stats, metrics.clone())
+        };
+        self.in_change_group(ActorSpec::new("watcher", Group::Change, make, move |addr| barrier.bind(addr)))
+    }
+
+    /// What an actor of the change group held is lost with it; a rescan of every origin finds it again.
+    fn in_change_group(&self, spec: ActorSpec) -> ActorSpec {
+        let (rescans, work, scans) = (self.rescans.clone(), self.work.clone(), Arc::clone(&self.scans));
+        spec.after_restart_do(move || {
+            for origin in scans.origins() {
+                rescans.push(origin, RescanOrigin { accept_removals: false, work: work.begin() });
+            }
+        })
+    }
+}
+
+/// The folder below the state folder in which the watcher makes files to know where it is in its queue.
+pub(crate) const BARRIER_FOLDER: &str = "barrier";
+
+fn unbound_ports() -> OriginPorts {
+    OriginPorts {
+        list: Port::unbound(),
+        stat: Port::unbound(),
+        probe: Port::unbound(),
+        read: Port::unbound(),
+        permits: PermitPool::new(ORIGIN_PERMIT_BYTES),
+        tag_head_bytes: TAG_HEAD_BYTES,
+    }
+}
+
+fn served(origin: &OriginConfig) -> ServedOrigin {
+    ServedOrigin {
+        id: origin.id.clone(),
+        location: escape(origin.root.as_os_str().as_bytes()).into_owned(),
+        priority: origin.priority,
+    }
+}
