@@ -5,10 +5,10 @@
 //! a dead mount of ours is cleared and the library mounted; then origins are touched, never before. Nothing here is
 //! global, so tests start it in their own process.
 
-//pub mod cli;
+pub mod cli;
 pub mod config;
 pub mod lifecycle;
-//pub mod logging;
+pub mod logging;
 mod panic_hook;
 pub mod pools;
 mod start;

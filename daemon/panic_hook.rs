@@ -7,7 +7,7 @@ use std::backtrace::Backtrace;
 use std::panic;
 
 /// Logs every panic of the process as an error.
-pub fn install() {
+pub(crate) fn install() {
     panic::set_hook(Box::new(|info| {
         let thread = std::thread::current();
         let message = info.payload_as_str().unwrap_or("a panic without a message");

@@ -1,4 +1,7 @@
 //! Answers about the daemon and its origins: copies of what actors publish.
+//!
+//! Every answer is put together from atomics and tables without asking anyone, so it comes at once whatever hangs. Only
+//! `stop` waits, for the supervisor to have taken note; it answers before the daemon ends.
 
 use std::os::unix::ffi::OsStrExt;
 

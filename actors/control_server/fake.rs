@@ -1,4 +1,6 @@
 //! A library in memory for tests, and services around it whose ports lead nowhere until a test binds them.
+//!
+//! Lookups walk the whole map: slow and obvious. One name (`damaged`) fails as a damaged row does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

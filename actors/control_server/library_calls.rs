@@ -1,4 +1,7 @@
 //! Answers about entries: where one comes from, its tags, a page of what is below it.
+//!
+//! An entry is found name by name through the get-only catalog; neither the mount nor an origin is asked. What is not
+//! there is an answer of its own (`NOT_FOUND`), told apart from a catalog that fails.
 
 use std::os::unix::ffi::OsStrExt;
 

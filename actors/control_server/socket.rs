@@ -76,6 +76,15 @@ impl BoundSocket {
         &self.path
     }
 
+    /// Removes the file, unless it is somebody else's by now. For an end at which a holder may live on; repeating it does
+    /// no harm.
+    pub fn remove_file(&self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // Gone already, or in a folder that is read-only by now: nothing that a stop could mend.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+
     /// A listener for the runtime of the calling thread.
     pub fn listener(&self) -> io::Result<tokio::net::UnixListener> {
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
@@ -84,10 +93,7 @@ impl BoundSocket {
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // Gone already, or in a folder that is read-only by now: nothing that a stop could mend.
-            let _ = fs::remove_file(&self.path);
-        }
+        self.remove_file();
     }
 }
 

@@ -1,4 +1,6 @@
 //! The server over a real socket: good clients, hostile ones, and ports that a test plays.
+//!
+//! Nothing sleeps and no time is asserted: a test waits for an answer, for the end of a connection, or for a count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,7 @@
 //! of keys, so that an unknown key is found with its file. Flags are laid on top afterwards, because `--origin` replaces
 //! an origin as a whole: what a file says about connections of an old place must not apply to a new one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -287,11 +287,6 @@ impl Layers {
         self.problems.retain(|problem| problem.key.as_ref().is_none_or(|key| !key.starts_with(&prefix)));
         self.origins.insert(name.to_string(), Source::Flag("--origin"));
         self.lay(&format!("{prefix}location"), Setting::Raw(location), Source::Flag("--origin"));
-    }
-
-    /// The origins' names.
-    pub fn origin_names(&self) -> BTreeSet<&str> {
-        self.origins.keys().map(String::as_str).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::check::Resolved;
-use super::keys::{KEYS, Support};
+use super::keys::{KEYS, Key, Support};
 use super::layers::Layers;
 use super::problem::Source;
 
@@ -29,23 +29,18 @@ pub struct Row {
 pub fn rows(layers: &Layers, resolved: &Resolved) -> Vec<Row> {
     let mut rows = Vec::new();
     for key in KEYS.iter().filter(|key| !key.name.starts_with("origin.")) {
-        rows.extend(row(layers, resolved, key.name.to_owned(), key.default, key.support));
+        rows.extend(row(layers, resolved, key, key.name.to_owned()));
     }
     for origin in layers.origins.keys() {
         for key in KEYS.iter().filter(|key| key.name.starts_with("origin.")) {
-            rows.extend(row(layers, resolved, key.name.replace('*', origin), key.default, key.support));
+            rows.extend(row(layers, resolved, key, key.name.replace('*', origin)));
         }
     }
     rows
 }
 
-fn row(
-    layers: &Layers,
-    resolved: &Resolved,
-    key: String,
-    default: Option<&'static str>,
-    support: Support,
-) -> Option<Row> {
+fn row(layers: &Layers, resolved: &Resolved, table_key: &Key, key: String) -> Option<Row> {
+    let Key { kind, default, support, .. } = *table_key;
     let entry = layers.entries.get(&key);
     if entry.is_none() && support != Support::Built {
         return None;
@@ -56,20 +51,10 @@ fn row(
         None if key.ends_with(".location") => return None,
         None => match entry {
             Some(entry) => entry.setting.to_json(),
-            None => default_value(layers, &key, default?),
+            None => kind.read_text(default?).map_or(Value::Null, |setting| setting.to_json()),
         },
     };
     Some(Row { key, value, source })
-}
-
-fn default_value(layers: &Layers, key: &str, default: &str) -> Value {
-    let parts: Vec<&str> = key.split('.').collect();
-    match super::keys::find(&parts) {
-        super::keys::Place::Key(key) if layers.problems.is_empty() || key.default.is_some() => {
-            key.kind.read_text(default).map_or(Value::Null, |setting| setting.to_json())
-        }
-        _ => Value::Null,
-    }
 }
 
 /// What resolving made of a key, where that differs from what was written.

@@ -1,4 +1,7 @@
-//! What the process was started with: variables, working folder, user. Read once, so that the rest is a function of it.
+//! What the process was started with: variables, working folder, user.
+//!
+//! Read once at the edge and handed on, so that everything behind is a function of it and a test can make it up. The
+//! rules of XDG and of `~` are here; no folder is looked at except the system's one for runtime files.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

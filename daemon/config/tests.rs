@@ -1,4 +1,7 @@
 //! The configuration as a whole: which layer wins, what is refused and how it is said.
+//!
+//! Each test has a made-up home with real files in it; nothing of the machine or of the process is read. Texts are
+//! compared whole where a user depends on them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

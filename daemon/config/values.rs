@@ -97,7 +97,9 @@ impl Kind {
             (Self::Switch, Value::Bool(_, switch)) => Some(Setting::Switch(*switch)),
             (Self::SwitchOrAuto, Value::Bool(_, switch)) => Some(Setting::Text(switch.to_string())),
             (Self::Number { min, max }, Value::Num(..)) => {
-                let number = value.to_u128().and_then(|number| u64::try_from(number).ok());
+                // TOML's numbers are signed, those of variables are not.
+                let signed = value.to_i128().and_then(|number| u64::try_from(number).ok());
+                let number = signed.or_else(|| value.to_u128().and_then(|number| u64::try_from(number).ok()));
                 number.filter(|number| (min..=max).contains(number)).map(Setting::Number)
             }
             (Self::List, Value::Array(_, items)) => {
@@ -171,7 +173,7 @@ impl Setting {
 /// A size in the largest unit that loses nothing.
 fn exact_size(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        if bytes != 0 && bytes % (1 << shift) == 0 {
+        if bytes != 0 && bytes.is_multiple_of(1 << shift) {
             return format!("{}{unit}", bytes >> shift);
         }
     }
