@@ -112,7 +112,8 @@ pub enum Change {
     },
 }
 
-/// `delta_detector` → catalog: make these changes, all or none. Repeating it changes nothing.
+/// `delta_detector` → catalog: make these changes, in consistent batches. An error leaves whole batches made. Repeating
+/// it changes nothing.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<DeltaApplied, CatalogError>")]
 pub struct ApplyDelta {
