@@ -3,6 +3,7 @@
 //! An entry is *linked* when it has its row in `entries` (where it is), in `names` (by name) and in `children` (in the
 //! listing). Every change of them is noted for the kernel, and every change of a folder's membership for its mtime.
 
+use musicfs_protocol::change::FOLDER_ITSELF;
 use musicfs_protocol::library::CatalogError;
 use musicfs_pure::ids::Ino;
 
@@ -58,9 +59,15 @@ impl Writer {
         }
         if self.rows.shown(folder, ino)? != Some(shown) {
             self.put_child(folder, ino, name, shown)?;
-            self.pending.touched.insert((folder, name.into()));
+            self.note_attributes(ino, folder, name, &shown);
         }
         Ok(())
+    }
+
+    /// A file's name leads to a fresh node; a folder stays where it is, because whoever stands in it must not lose it.
+    fn note_attributes(&mut self, ino: Ino, folder: Ino, name: &[u8], shown: &Shown) {
+        let key = if shown.is_folder { (ino, FOLDER_ITSELF.into()) } else { (folder, name.into()) };
+        self.pending.touched.insert(key);
     }
 
     fn put_entry(&mut self, ino: Ino, folder: Ino, role: &Role) -> Result<(), CatalogError> {
@@ -115,6 +122,8 @@ impl Writer {
             return Ok(());
         }
         let name = self.rows.name_of(parent, folder)?.ok_or_else(|| damaged(Family::Children))?;
-        self.put_child(parent, folder, &name, shown)
+        self.put_child(parent, folder, &name, shown)?;
+        self.note_attributes(folder, parent, &name, &shown);
+        Ok(())
     }
 }
