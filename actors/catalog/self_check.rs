@@ -77,7 +77,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn expect(&mut self, family: Family, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
+    fn derive(&mut self, family: Family, key: impl Into<Vec<u8>>, value: Option<Vec<u8>>) {
         self.expected.entry(family).or_default().insert(key.into(), value);
     }
 
@@ -91,10 +91,10 @@ impl Check<'_> {
         let parents: BTreeSet<u64> = self.entries.values().map(|entry| entry.parent).collect();
         for (ino, entry) in self.entries.clone() {
             let (ino, parent) = (Ino(ino), entry.parent());
-            self.expect(Family::Children, keys::child(parent, ino), None);
+            self.derive(Family::Children, keys::child(parent, ino), None);
             let Some(name) = self.storage.name_of(parent, ino)? else { continue };
             if parent != NOWHERE {
-                self.expect(Family::Names, keys::name(parent, &name), Some(keys::number(ino.0).to_vec()));
+                self.derive(Family::Names, keys::name(parent, &name), Some(keys::number(ino.0).to_vec()));
                 let is_root = self.roots.values().any(|root| *root == parent);
                 let holder = self.entries.get(&parent.0).map(|holder| &holder.role);
                 let is_folder = matches!(holder, Some(Role::Folder | Role::RawFolder { .. }));
@@ -121,7 +121,7 @@ impl Check<'_> {
             let root = self.root_above(ino);
             if let Some((number, root)) = root {
                 let path = self.storage.path_below(root, ino)?.unwrap_or_default();
-                self.expect(Family::Links, keys::link(number, real_path, &path), None);
+                self.derive(Family::Links, keys::link(number, real_path, &path), None);
             }
         }
         let Some(file) = role.file() else { return Ok(()) };
@@ -138,7 +138,7 @@ impl Check<'_> {
                 (row.track_ino == ino.0 && is_placed, Shown::file(&row))
             }
             Role::Art { art, made_from, .. } => {
-                self.expect(
+                self.derive(
                     Family::Albums,
                     keys::album(parent, AlbumRole::Made, FileId(0)),
                     Some(keys::number(ino.0).to_vec()),
@@ -168,12 +168,12 @@ impl Check<'_> {
         let mut sources: BTreeMap<[u8; 16], u64> = BTreeMap::new();
         for (id, row) in self.files.clone() {
             let file = FileId(id);
-            self.expect(Family::Identities, keys::identity(row.origin, &row.version.clone().into(), file), None);
+            self.derive(Family::Identities, keys::identity(row.origin, &row.version.clone().into(), file), None);
             if row.tags == TagState::Read {
-                self.expect(Family::Tags, keys::number(id), None);
+                self.derive(Family::Tags, keys::number(id), None);
             }
             if let Some(gone) = &row.gone {
-                self.expect(Family::Tombstones, keys::tombstone(row.origin, &gone.path), None);
+                self.derive(Family::Tombstones, keys::tombstone(row.origin, &gone.path), None);
                 self.require(row.place.is_none(), || format!("file {file} is gone and placed"));
                 continue;
             }
@@ -181,23 +181,23 @@ impl Check<'_> {
             self.require(has_raw, || format!("file {file} has no entry in its raw view"));
             if let (Some(real_path), Some(root)) = (&row.real_path, self.roots.get(&row.origin)) {
                 let path = self.storage.file_path(*root, &row)?.unwrap_or_default();
-                self.expect(Family::Links, keys::link(row.origin, real_path, &path), None);
+                self.derive(Family::Links, keys::link(row.origin, real_path, &path), None);
             }
             if is_sidecar(&row) {
-                self.expect(Family::Sources, keys::sidecar(Ino(row.folder), file), None);
+                self.derive(Family::Sources, keys::sidecar(Ino(row.folder), file), None);
             }
             let Some(place) = &row.place else { continue };
             let has_track = self.entries.contains_key(&row.track_ino);
             self.require(has_track, || format!("file {file} is placed and has no entry"));
             let key = keys::want(Ino(place.folder), &place.wanted, WantClass::Track, file);
-            self.expect(Family::Wants, key, Some(keys::number(row.track_ino).to_vec()));
+            self.derive(Family::Wants, key, Some(keys::number(row.track_ino).to_vec()));
             *sources.entry(keys::source(Ino(row.folder), Ino(place.folder))).or_default() += 1;
             if row.art.is_some() {
-                self.expect(Family::Albums, keys::album(Ino(place.folder), AlbumRole::Art, file), None);
+                self.derive(Family::Albums, keys::album(Ino(place.folder), AlbumRole::Art, file), None);
             }
         }
         for (key, num_tracks) in sources {
-            self.expect(Family::Sources, key, Some(keys::number(num_tracks).to_vec()));
+            self.derive(Family::Sources, key, Some(keys::number(num_tracks).to_vec()));
         }
         Ok(())
     }
@@ -211,10 +211,10 @@ impl Check<'_> {
             for (id, row) in self.files.clone() {
                 if row.gone.is_none() && is_sidecar(&row) && Some(row.folder) == raw {
                     let wanted = sanitize_component(&row.name);
-                    self.expect(Family::Wants, keys::want(library, &wanted, WantClass::Sidecar, FileId(id)), None);
+                    self.derive(Family::Wants, keys::want(library, &wanted, WantClass::Sidecar, FileId(id)), None);
                     if is_cover_sidecar(&row.name) {
                         let key = keys::album(library, AlbumRole::Cover, FileId(id));
-                        self.expect(Family::Albums, key, Some(wanted));
+                        self.derive(Family::Albums, key, Some(wanted));
                     }
                 }
             }

@@ -1,4 +1,7 @@
 //! The actor: what it answers, announces and counts, and that a new one takes over.
+//!
+//! Everything is awaited: a reply, or the count of work that is pending. Whatever a writer decides is tested without the
+//! actor; here only what actix adds.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,7 @@
 //! What survives: restarts, removals, other configurations, other templates, damage.
+//!
+//! After each case `self_check` compares all tables. A kill is played by copying the files of the open database, which is
+//! what the kernel would have kept of them.
 
 use std::sync::Arc;
 

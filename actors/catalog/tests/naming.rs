@@ -1,4 +1,7 @@
 //! Who gets which name, and what goes beside the tracks: the named cases of requirements V4 and V6.
+//!
+//! What the random histories found is kept here, too, as a case of its own. The template has no extension, so that tracks
+//! can want the names of folders, sidecars and covers.
 
 use musicfs_protocol::change::{Change, TagOutcome};
 use musicfs_protocol::library::Revision;

@@ -1,4 +1,7 @@
 //! What the library should look like, computed from the files alone: slow, obvious, and in one go.
+//!
+//! It shares with the catalog only the template, the classes of files and the form of a numbered name. It knows no
+//! history: that the catalog agrees with it after any history is the point.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,8 @@
 //! Random histories of one origin, compared with the oracle after every delta.
+//!
+//! Few paths, titles and albums, chosen to get in each other's way, so that short histories collide. Besides the tree are
+//! compared: inode numbers of what stayed, kernel nodes against contents, announced names against changed ones, all tables
+//! against each other, and the catalog with itself after a repeated delta and after it was closed and opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 

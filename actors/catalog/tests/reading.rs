@@ -1,4 +1,7 @@
 //! The get-only handle: listings that stay valid, `.origins`, descriptions, links.
+//!
+//! One case looks from another thread while the writer commits: whatever it finds, it must never take a half-seen change
+//! for damage.
 
 use musicfs_protocol::change::Change;
 use musicfs_protocol::fetch::NodeKind;

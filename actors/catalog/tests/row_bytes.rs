@@ -1,4 +1,7 @@
 //! The format on disk, byte by byte: a test that fails here says that catalogs in the field are no longer readable.
+//!
+//! Such a change needs a new version byte for the row, a way to read the old one, and both in this file. A row of every
+//! type and a key of every table is here.
 
 use musicfs_pure::ids::{FileId, Ino};
 use musicfs_pure::tags::{ArtEncoding, ArtKind, ArtLocation, Format, TrackTags};
