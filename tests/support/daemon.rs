@@ -43,11 +43,13 @@ impl Exit {
     }
 }
 
-fn reap(mut child: Child) -> Arc<Exit> {
+/// Waits for the process on a thread of its own, and gives its slot back when it has ended.
+fn reap(mut child: Child, slot: Slot) -> Arc<Exit> {
     let exit = Arc::new(Exit::default());
     let told = Arc::clone(&exit);
     std::thread::spawn(move || {
         let status = child.wait().expect("the daemon is our child");
+        drop(slot);
         *told.status.lock().expect("no panic under the lock") = Some(status);
         told.changed.notify_all();
     });
@@ -80,7 +82,6 @@ pub(crate) struct Daemon<'a> {
     exit: Arc<Exit>,
     watchdog: Sender<()>,
     leaves_mount: bool,
-    _slot: Slot,
 }
 
 impl<'a> Daemon<'a> {
@@ -92,7 +93,7 @@ impl<'a> Daemon<'a> {
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log).process_group(0);
         let child = command.spawn().expect("start the daemon");
         let pid = Pid::from_child(&child);
-        Self { sandbox, pid, exit: reap(child), watchdog: watch(pid), leaves_mount: false, _slot: slot }
+        Self { sandbox, pid, exit: reap(child, slot), watchdog: watch(pid), leaves_mount: false }
     }
 
     /// Tells the watchdog that the test goes on.
