@@ -1,8 +1,8 @@
 //! `run`: from a checked configuration to a mounted library, and to the end of the daemon.
 //!
 //! Everything that can fail at the start fails here, with an error that names the cause and the next step, and before the
-//! mount exists. Whatever was acquired is released by its guard on the way out: the mount by `Mounted`, the socket by
-//! `BoundSocket`, the locks by `Storage`.
+//! mount exists. Whatever was acquired is released on the way out: the mount by `Mounted`, the socket by `BoundSocket`, the
+//! locks with the process.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -164,6 +164,7 @@ async fn live(
     tracing::info!(?reason, "stopping");
     signals.exit_at_next();
     shut_down(&house, &supervisor, &mounted).await;
+    foundation.socket.remove_file();
     Ok(reason)
 }
 

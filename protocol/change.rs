@@ -56,7 +56,11 @@ pub type RescanInbox = Inbox<OriginId, RescanOrigin>;
 /// The inbox of the invalidator: names in folders whose entry may be stale in the kernel.
 pub type TreeInbox = Inbox<(Ino, Box<[u8]>), TreeChanged>;
 
-/// catalog → invalidator (event): the entry of this name in this folder changed. The key is (folder, name).
+/// The name in a [`TreeChanged`] key that stands for the folder's own attributes; no entry can have it.
+pub const FOLDER_ITSELF: &[u8] = b".";
+
+/// catalog → invalidator (event): the entry of this name in this folder changed. The key is (folder, name), and the name
+/// is [`FOLDER_ITSELF`] when it is the folder's own mtime that moved.
 #[derive(Clone, Debug)]
 pub struct TreeChanged {
     /// Held until the kernel knows.
@@ -112,7 +116,8 @@ pub enum Change {
     },
 }
 
-/// `delta_detector` → catalog: make these changes, all or none. Repeating it changes nothing.
+/// `delta_detector` → catalog: make these changes, in consistent batches. An error leaves whole batches made. Repeating
+/// it changes nothing.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<DeltaApplied, CatalogError>")]
 pub struct ApplyDelta {

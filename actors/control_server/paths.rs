@@ -1,8 +1,8 @@
 //! From a path as a caller sees it to a path in the library, by text alone.
 //!
 //! No file system is asked: the mount is the daemon's own, and a thread of the daemon that looks at it can wait for
-//! itself for ever. So links are not followed, and `..` goes up in the text. A path below the mountpoint is taken from
-//! there, whether it is absolute or relative to a working folder there; every other path begins at the library's root.
+//! itself for ever. So links are not followed, and `..` goes up in the text. A path that leads below the mountpoint is taken
+//! from there, whether it is absolute or relative to a working folder anywhere; every other begins at the library's root.
 
 use musicfs_protocol::wire::{RpcError, code};
 use musicfs_pure::escape::unescape;
@@ -24,21 +24,18 @@ pub(super) fn resolve(mountpoint: &[u8], path: &str, cwd: Option<&str>) -> Resul
 
 fn library_components(mountpoint: &[u8], path: &[u8], cwd: Option<&[u8]>) -> Option<Components> {
     let mountpoint = walk(Vec::new(), mountpoint)?;
-    let full = if path.starts_with(b"/") {
-        walk(Vec::new(), path)
-    } else {
-        match cwd.and_then(|cwd| walk(Vec::new(), cwd)) {
-            Some(cwd) if cwd.starts_with(&mountpoint) => {
-                // Here `..` may not leave the mount: what is outside is no library path.
-                return walk(cwd, path)?.strip_prefix(&*mountpoint).map(<[_]>::to_vec);
-            }
-            _ => walk(Vec::new(), path),
-        }
-    }?;
-    match full.strip_prefix(&*mountpoint) {
-        Some(below) if path.starts_with(b"/") => Some(below.to_vec()),
-        _ => Some(full),
+    let below = |place: &[Vec<u8>]| place.strip_prefix(&*mountpoint).map(<[_]>::to_vec);
+    if path.starts_with(b"/") {
+        let place = walk(Vec::new(), path)?;
+        return Some(below(&place).unwrap_or(place));
     }
+    let cwd = cwd.and_then(|cwd| walk(Vec::new(), cwd)).unwrap_or_default();
+    let as_the_shell_sees_it = walk(cwd.clone(), path).as_deref().and_then(below);
+    if cwd.starts_with(&mountpoint) {
+        // Here `..` may not leave the mount: what is outside is no library path.
+        return as_the_shell_sees_it;
+    }
+    as_the_shell_sees_it.filter(|_| !path.is_empty()).or_else(|| walk(Vec::new(), path))
 }
 
 /// Goes a path from a place; nothing when it goes above the top.
@@ -85,6 +82,13 @@ mod tests {
         assert_eq!(resolved("b", Some("/home/u/Music/A")).as_deref(), Some("A/b"));
         assert_eq!(resolved("../C", Some("/home/u/Music/A")).as_deref(), Some("C"));
         assert_eq!(resolved(".", Some("/home/u/Music/")).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn relative_path_from_outside_into_the_mount_is_taken_from_there() {
+        assert_eq!(resolved("Music/A/b", Some("/home/u")).as_deref(), Some("A/b"));
+        assert_eq!(resolved("../u/Music", Some("/home/v")).as_deref(), Some(""));
+        assert_eq!(resolved("Music/A", Some("/elsewhere")).as_deref(), Some("Music/A"));
     }
 
     #[test]

@@ -18,8 +18,7 @@ pub(super) const ENTRY_TTL: Duration = Duration::from_mins(10);
 /// How long the kernel remembers that there is no such name. Players probe for covers and lyrics that do not exist.
 pub(super) const NEGATIVE_TTL: Duration = Duration::from_mins(1);
 
-/// How long the kernel keeps attributes of which no invalidation tells: a folder's mtime moves with its membership, an
-/// open file's size with the file.
+/// How long the kernel keeps attributes of which no invalidation tells: those of an open file move with the file.
 pub(super) const UNANNOUNCED_TTL: Duration = Duration::from_secs(1);
 
 /// The preferred size of a read, which stdio takes for its buffer: each read call of a file on direct I/O is one round
@@ -38,14 +37,6 @@ pub struct Ownership {
     pub gid: u32,
     /// Permission bits taken away from everything.
     pub umask: u16,
-}
-
-/// The lifetime of an entry's attributes.
-pub(super) fn attr_ttl(attr: &EntryAttr) -> Duration {
-    match attr.kind {
-        NodeKind::File => ENTRY_TTL,
-        NodeKind::Folder => UNANNOUNCED_TTL,
-    }
 }
 
 /// The type that a directory entry carries.

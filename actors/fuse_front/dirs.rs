@@ -15,7 +15,7 @@ use musicfs_protocol::fetch::NodeKind;
 use musicfs_protocol::library::EntryAttr;
 use musicfs_pure::ids::{Ino, MAX_NAME_BYTES};
 
-use super::attrs::{ENTRY_TTL, NEGATIVE_TTL, attr_ttl, file_attr, file_type, no_entry};
+use super::attrs::{ENTRY_TTL, NEGATIVE_TTL, file_attr, file_type, no_entry};
 use super::call::Call;
 use super::edge::Edge;
 use super::errno::Failure;
@@ -59,7 +59,7 @@ impl Edge {
             Ok(Some(attr)) => {
                 let node = Node::of(&attr);
                 // the one number of this reply is the node; the kernel must ask for the inode number
-                let ttl = if node.is_revised() { Duration::ZERO } else { attr_ttl(&attr) };
+                let ttl = if node.is_revised() { Duration::ZERO } else { ENTRY_TTL };
                 let shown = file_attr(&attr, node.id(), self.ownership);
                 call.answer(|reply| reply.entry_with_ttls(&ttl, &ENTRY_TTL, &shown, GENERATION));
             }
@@ -118,7 +118,7 @@ impl Edge {
             self.list(folder, cursor, &mut |line| {
                 let node = Node::of(line.attr);
                 // one lifetime for name and attributes, so it is the shorter of the two
-                let ttl = if node.is_revised() { Duration::ZERO } else { attr_ttl(line.attr) };
+                let ttl = if node.is_revised() { Duration::ZERO } else { ENTRY_TTL };
                 let shown = file_attr(line.attr, node.id(), self.ownership);
                 reply.add(node.id(), line.cursor, OsStr::from_bytes(line.name), &ttl, &shown, GENERATION)
             })

@@ -16,7 +16,7 @@ use musicfs_protocol::library::{DirectFile, EntryAttr, Source};
 use musicfs_pure::version::Version;
 
 use super::art::ArtFile;
-use super::attrs::{UNANNOUNCED_TTL, attr_ttl, file_attr};
+use super::attrs::{ENTRY_TTL, UNANNOUNCED_TTL, file_attr};
 use super::call::Call;
 use super::edge::{Edge, OriginLane};
 use super::errno::Failure;
@@ -98,7 +98,7 @@ impl Edge {
         }
         match self.catalog.attr(node.ino) {
             Ok(Some(attr)) if Node::of(&attr) == node => {
-                let (ttl, shown) = (attr_ttl(&attr), file_attr(&attr, INodeNo(attr.ino.0), self.ownership));
+                let (ttl, shown) = (ENTRY_TTL, file_attr(&attr, INodeNo(attr.ino.0), self.ownership));
                 call.answer(|reply| reply.attr(&ttl, &shown));
             }
             Ok(_) => match open {

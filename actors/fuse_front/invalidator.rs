@@ -1,7 +1,9 @@
 //! The invalidator: tells the kernel which names changed.
 //!
-//! One kind of notification is sent, the invalidation of a name; the next lookup then brings a fresh node, so no pages are
-//! ever invalidated. The kernel takes the lock of the folder for it, and may be holding that lock for someone who waits for
+//! A changed name is invalidated; the next lookup then brings a fresh node, so no pages are ever invalidated. A folder
+//! whose mtime moved keeps its name, because a folder that is dropped is lost to whoever stands in it (`getcwd` fails);
+//! only its attributes are. That call takes no lock in the kernel, with a negative offset it touches no page, and it is
+//! never made for a file. For a name the kernel takes the lock of the folder for it, and may be holding that lock for someone who waits for
 //! us; so a thread of its own makes the call, holding nothing, and neither the actor nor a FUSE thread ever does. A call
 //! may hang; the actor does not, and the inbox goes on collecting by name. After [`Disarm::disarm`] no call is begun: one
 //! that hangs while the mount goes away could never be killed.
@@ -21,7 +23,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use actix::{Actor, Context, Handler};
 use fuser::{INodeNo, Notifier};
-use musicfs_protocol::change::TreeInbox;
+use musicfs_protocol::change::{FOLDER_ITSELF, TreeInbox};
 use musicfs_protocol::{ActorStats, CatalogError, Heartbeat, Inbox, InboxReady, Metrics, ReadCatalog, TreeChanged};
 use musicfs_pure::ids::Ino;
 
@@ -58,12 +60,20 @@ fn collapse(names: Names) -> Names {
 pub trait InvalidateEntry: Send + Sync + 'static {
     /// Makes the kernel forget what it knows of a name in a folder. May block.
     fn invalidate(&self, folder: Ino, name: &[u8]) -> io::Result<()>;
+    /// Makes the kernel forget the attributes of a folder, and nothing else.
+    fn invalidate_attributes(&self, folder: Ino) -> io::Result<()>;
 }
 
 impl InvalidateEntry for Notifier {
     fn invalidate(&self, folder: Ino, name: &[u8]) -> io::Result<()> {
         // a folder has no revisions, so its node is its inode number; a name that is not cached is no error
         self.inval_entry(INodeNo(folder.0), OsStr::from_bytes(name))
+    }
+
+    // The ban is on page invalidation, which can wait for a reader that waits for us. A negative offset means: no pages.
+    #[allow(clippy::disallowed_methods)]
+    fn invalidate_attributes(&self, folder: Ino) -> io::Result<()> {
+        self.inval_inode(INodeNo(folder.0), -1, 0)
     }
 }
 
@@ -225,7 +235,11 @@ impl Worker {
             return;
         }
         self.config.metrics.invalidated_entries.inc();
-        if let Err(error) = self.config.kernel.invalidate(folder, name) {
+        let outcome = match name {
+            FOLDER_ITSELF => self.config.kernel.invalidate_attributes(folder),
+            _ => self.config.kernel.invalidate(folder, name),
+        };
+        if let Err(error) = outcome {
             // the connection is gone: whoever mounts next starts with empty caches
             tracing::debug!(%folder, %error, "the kernel did not take an invalidation");
         }

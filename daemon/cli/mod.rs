@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::{self, Flags, Surroundings};
+use crate::lifecycle::end_process;
 use client::{CALL_LIMIT, Client};
 use verbs::{OriginVerb, Verb};
 
@@ -87,15 +88,19 @@ pub fn main() -> ExitCode {
     let surroundings = Surroundings::of_process();
     let mut out = BufWriter::new(std::io::stdout());
     let outcome = run(&cli, surroundings, &mut out).and_then(|()| Ok(out.flush()?));
-    match outcome {
-        Ok(()) => ExitCode::from(Exit::Done as u8),
-        Err(error) if error.is_closed_pipe() => ExitCode::from(Exit::Done as u8),
+    let exit = match outcome {
+        Ok(()) => Exit::Done,
+        Err(error) if error.is_closed_pipe() => Exit::Done,
         Err(error) => {
             let _ = out.flush();
             let _ = writeln!(std::io::stderr(), "musicfs: {error}");
-            ExitCode::from(error.exit() as u8)
+            error.exit()
         }
+    };
+    if matches!(cli.verb, Verb::Mount(_)) {
+        end_process(exit as u8);
     }
+    ExitCode::from(exit as u8)
 }
 
 /// Does what a command line says.

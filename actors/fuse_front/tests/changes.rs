@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
 use actix::Actor;
-use musicfs_protocol::change::TreeInbox;
+use musicfs_protocol::change::{FOLDER_ITSELF, TreeInbox};
 use musicfs_protocol::{Metrics, TreeChanged, Work};
 use musicfs_pure::ids::Ino;
 use parking_lot::{Condvar, Mutex};
@@ -178,6 +178,10 @@ impl InvalidateEntry for FakeKernel {
         self.freed.wait_while(&mut self.hangs.lock(), |hangs| *hangs);
         self.told.lock().push((folder, name.to_vec()));
         Ok(())
+    }
+
+    fn invalidate_attributes(&self, folder: Ino) -> io::Result<()> {
+        self.invalidate(folder, FOLDER_ITSELF)
     }
 }
 

@@ -1,0 +1,117 @@
+//! The actor: what it answers, announces and counts, and that a new one takes over.
+//!
+//! Everything is awaited: a reply, or the count of work that is pending. Whatever a writer decides is tested without the
+//! actor; here only what actix adds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Actor;
+use musicfs_protocol::change::{ApplyDelta, Change, DeltaApplied, Heartbeat, TreeInbox};
+use musicfs_protocol::library::CatalogError;
+use musicfs_protocol::{ActorStats, Deadline, Inbox, Metrics, Work};
+use musicfs_pure::ids::Ino;
+
+use super::{Fixture, origin, removed, track};
+use crate::catalog::Catalog;
+
+struct Running {
+    fixture: Fixture,
+    tree: TreeInbox,
+    stats: Arc<ActorStats>,
+    metrics: Metrics,
+    work: Work,
+}
+
+impl Running {
+    fn new() -> Self {
+        let tree = Inbox::new(1000, |old, new| *old = new, |_| HashMap::new());
+        Self {
+            fixture: Fixture::new(),
+            tree,
+            stats: Arc::default(),
+            metrics: Metrics::default(),
+            work: Work::default(),
+        }
+    }
+
+    fn actor(&self) -> Catalog {
+        let shared = Arc::clone(&self.fixture.shared);
+        Catalog::new(shared, self.tree.clone(), Arc::clone(&self.stats), self.metrics.clone(), self.work.clone())
+    }
+
+    fn delta(&self, name: &str, changes: Vec<Change>) -> ApplyDelta {
+        let deadline = Deadline::after(Instant::now(), Duration::from_mins(1));
+        ApplyDelta { origin: origin(name), changes, work: self.work.begin(), deadline }
+    }
+
+    async fn idle(&self) {
+        while self.work.pending() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[actix::test]
+async fn delta_is_applied_announced_and_counted() {
+    let running = Running::new();
+    let catalog = running.actor().start();
+    let delta = running.delta("o", vec![track("1.mp3", 1, "A", "", "T")]);
+    let applied = catalog.send(delta).await.unwrap().unwrap();
+    assert_eq!(applied, DeltaApplied { added: 1, ..DeltaApplied::default() });
+    assert_eq!(running.fixture.paths(), ["A/T"]);
+    assert!(running.work.pending() > 0, "the change is with the invalidator now");
+    let announced = running.tree.drain();
+    assert!(announced.contains_key(&(Ino::ROOT, (*b"A").into())));
+    assert!(announced.contains_key(&(running.fixture.ino_at("A"), (*b"T").into())));
+    drop(announced);
+    running.idle().await;
+    assert_eq!(running.stats.snapshot().handled, 1);
+    let text = running.metrics.render();
+    assert!(text.contains(r#"musicfs_catalog_changes_total{op="added",outcome="ok"} 1"#), "{text}");
+}
+
+#[actix::test]
+async fn unknown_origin_is_an_error_and_the_actor_lives_on() {
+    let running = Running::new();
+    let catalog = running.actor().start();
+    let error = catalog.send(running.delta("x", Vec::new())).await.unwrap();
+    assert_eq!(error, Err(CatalogError::UnknownOrigin { origin: origin("x") }));
+    assert!(running.stats.snapshot().last_error.is_some());
+    catalog.send(Heartbeat).await.unwrap();
+}
+
+#[actix::test]
+async fn heartbeat_is_answered_while_a_large_removal_is_under_way() {
+    let mut running = Running::new();
+    let files = (0..3000).map(|n| track(&format!("a/{n}.mp3"), n, "A", "", &format!("T{n}"))).collect();
+    running.fixture.apply(files);
+    let catalog = running.actor().start();
+    let removal = catalog.send(running.delta("o", vec![removed("a")]));
+    let beats = async {
+        let mut num_beats = 0;
+        while running.fixture.reader.library_summary().unwrap().files > 0 {
+            catalog.send(Heartbeat).await.unwrap();
+            num_beats += 1;
+        }
+        num_beats
+    };
+    let (applied, num_beats) = tokio::join!(removal, beats);
+    assert_eq!(applied.unwrap().unwrap().removed, 3000);
+    assert!(num_beats > 3, "{num_beats}");
+}
+
+#[actix::test]
+async fn actor_that_replaces_another_goes_on() {
+    let running = Running::new();
+    let first = running.actor().start();
+    first.send(running.delta("o", vec![track("1.mp3", 1, "A", "", "T")])).await.unwrap().unwrap();
+    drop(first);
+    let second = running.actor().start();
+    second.send(running.delta("o", vec![track("2.mp3", 2, "A", "", "X")])).await.unwrap().unwrap();
+    assert_eq!(running.fixture.paths(), ["A/T", "A/X"]);
+    running.tree.drain();
+    running.idle().await;
+    running.fixture.check();
+}

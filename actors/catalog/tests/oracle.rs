@@ -1,0 +1,174 @@
+//! What the library should look like, computed from the files alone: slow, obvious, and in one go.
+//!
+//! It shares with the catalog only the template, the classes of files and the form of a numbered name. It knows no
+//! history: that the catalog agrees with it after any history is the point.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use musicfs_protocol::change::TagOutcome;
+use musicfs_pure::ids::FileId;
+use musicfs_pure::naming::numbered;
+use musicfs_pure::tags::{FileClass, TrackTags, classify, is_cover_sidecar};
+use musicfs_pure::template::{Template, TemplateOptions, TrackContext};
+
+/// What is known of a file's tags.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum ModelTags {
+    Unread,
+    NotAudio,
+    Malformed,
+    Read(Box<TrackTags>),
+}
+
+/// A file of the origin.
+#[derive(Clone, Debug)]
+pub(super) struct ModelFile {
+    pub(super) id: FileId,
+    pub(super) tags: ModelTags,
+}
+
+/// What stands at a path of the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Folder,
+    /// A file, and whether it is its embedded art.
+    File {
+        id: FileId,
+        is_art: bool,
+    },
+}
+
+impl ModelTags {
+    /// What is known after an outcome for a file of this name; `before` is what was known under the name before.
+    pub(super) fn after(outcome: &TagOutcome, name: &str, before: Option<(&Self, &str)>) -> Self {
+        match outcome {
+            TagOutcome::NotAudio => Self::NotAudio,
+            TagOutcome::Malformed => Self::Malformed,
+            TagOutcome::Read(tags) => Self::Read(tags.clone()),
+            TagOutcome::Unread => before.map_or(Self::Unread, |(tags, _)| tags.clone()),
+            TagOutcome::Keep => match (before, classify(name.as_bytes())) {
+                (Some((tags, old)), class) if classify(old.as_bytes()) == class => tags.clone(),
+                (_, FileClass::Audio) => Self::Unread,
+                _ => Self::NotAudio,
+            },
+        }
+    }
+
+    fn is_track(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::Malformed)
+    }
+
+    fn read(&self) -> Option<&TrackTags> {
+        match self {
+            Self::Read(tags) => Some(tags),
+            _ => None,
+        }
+    }
+}
+
+/// One folder of the library before names are given.
+#[derive(Default)]
+struct Album {
+    /// Tracks by the name that they want.
+    tracks: BTreeMap<String, BTreeSet<FileId>>,
+    /// The folders at the origin that the tracks come from.
+    sources: BTreeSet<String>,
+    /// Files with embedded art.
+    art: BTreeSet<FileId>,
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("the tests use UTF-8")
+}
+
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn below(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// The library of these files.
+pub(super) fn library(files: &BTreeMap<String, ModelFile>, template: &Template) -> BTreeMap<String, Expected> {
+    let mut albums: BTreeMap<String, Album> = BTreeMap::new();
+    for (path, file) in files {
+        let (source, filename) = split(path);
+        if !file.tags.is_track() {
+            continue;
+        }
+        let tags = file.tags.read();
+        let track = TrackContext { tags, filename: filename.as_bytes(), path: path.as_bytes(), origin: "o" };
+        let Some(rendered) = template.render(&track, &TemplateOptions::default()) else { continue };
+        let folder = text(rendered.folders.join(&b'/'));
+        let album = albums.entry(folder).or_default();
+        album.tracks.entry(text(rendered.name)).or_default().insert(file.id);
+        album.sources.insert(source.to_owned());
+        if tags.is_some_and(|tags| tags.art.is_some()) {
+            album.art.insert(file.id);
+        }
+    }
+    let mut folders = BTreeSet::new();
+    for folder in albums.keys() {
+        let mut folder = folder.as_str();
+        while !folder.is_empty() {
+            folders.insert(folder.to_owned());
+            folder = split(folder).0;
+        }
+    }
+    let mut shown: BTreeMap<String, Expected> = folders.iter().map(|path| (path.clone(), Expected::Folder)).collect();
+    for (folder, album) in &albums {
+        name_album(folder, album, &folders, files, &mut shown);
+    }
+    shown
+}
+
+fn name_album(
+    folder: &str,
+    album: &Album,
+    folders: &BTreeSet<String>,
+    files: &BTreeMap<String, ModelFile>,
+    shown: &mut BTreeMap<String, Expected>,
+) {
+    let mut sidecars: BTreeMap<String, BTreeSet<FileId>> = BTreeMap::new();
+    for (path, file) in files {
+        let (source, name) = split(path);
+        let is_sidecar = !file.tags.is_track() && classify(name.as_bytes()) == FileClass::Sidecar;
+        if is_sidecar && album.sources.contains(source) {
+            sidecars.entry(name.to_owned()).or_default().insert(file.id);
+        }
+    }
+    let is_folder = |name: &str| folders.contains(&below(folder, name));
+    let is_wanted = |name: &str| is_folder(name) || album.tracks.contains_key(name) || sidecars.contains_key(name);
+    for (wanted, members) in &album.tracks {
+        let mut number = 0;
+        for id in members {
+            let name = loop {
+                number += 1;
+                let name = if number == 1 { wanted.clone() } else { text(numbered(wanted.as_bytes(), number)) };
+                let is_taken = if number == 1 { is_folder(&name) } else { is_wanted(&name) };
+                if !is_taken {
+                    break name;
+                }
+            };
+            shown.insert(below(folder, &name), Expected::File { id: *id, is_art: false });
+        }
+    }
+    let mut has_cover = false;
+    for (name, members) in &sidecars {
+        if let Some(id) = members.first()
+            && !is_folder(name)
+            && !album.tracks.contains_key(name)
+        {
+            shown.insert(below(folder, name), Expected::File { id: *id, is_art: false });
+            has_cover |= is_cover_sidecar(name.as_bytes());
+        }
+    }
+    let cover = below(folder, "cover.jpg");
+    if let Some(id) = album.art.first()
+        && !has_cover
+        && !shown.contains_key(&cover)
+    {
+        shown.insert(cover, Expected::File { id: *id, is_art: true });
+    }
+}

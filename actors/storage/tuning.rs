@@ -1,0 +1,73 @@
+//! The memory plan of the catalog's database, as RocksDB options.
+//!
+//! The defaults hold 64 MiB of memtable per column family and as much log, which is a second of replay at every start
+//! after a crash. Here all families together have 16 MiB of memtables and 16 MiB of log, one 32 MiB block cache that also
+//! holds index and filter blocks, and 256 open files: the resident size stays flat from ten files to a million. Opening
+//! must stay O(1), so nothing here may make RocksDB read its tables at the start.
+
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options};
+
+use super::Family;
+
+/// All memtables together, and all log that a start may have to replay: 60 MiB of it cost a second.
+const ALL_MEMTABLES_BYTES: usize = 16 << 20;
+
+/// The memtable of one table: an eighth of all, so that the busy tables share and an idle one holds next to nothing.
+const MEMTABLE_BYTES: usize = 2 << 20;
+
+/// The steps in which a memtable takes memory: twelve tables with a few rows each then hold 768 KiB.
+const ARENA_BYTES: usize = 64 << 10;
+
+/// The cache of data, index and filter blocks, shared by all tables.
+const BLOCK_CACHE_BYTES: usize = 32 << 20;
+
+/// Open table files; a million library entries are some dozens.
+const MAX_OPEN_FILES: i32 = 256;
+
+/// Size of a table file: with small memtables, the default of 64 MiB would rewrite too much per compaction.
+const TABLE_FILE_BYTES: u64 = 16 << 20;
+
+/// RocksDB's own text log is for a developer's eyes: two small files.
+const INFO_LOG_BYTES: usize = 1 << 20;
+
+/// Filter bits per key: one lookup in a hundred reads a block in vain.
+const FILTER_BITS_PER_KEY: f64 = 10.0;
+
+/// The options of the database as a whole.
+pub(super) fn database() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_db_write_buffer_size(ALL_MEMTABLES_BYTES);
+    options.set_max_total_wal_size(ALL_MEMTABLES_BYTES as u64);
+    options.set_max_open_files(MAX_OPEN_FILES);
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(INFO_LOG_BYTES);
+    options.set_log_level(LogLevel::Warn);
+    options.set_stats_dump_period_sec(0);
+    options.set_skip_stats_update_on_db_open(true);
+    // one flush and one compaction beside the writer are enough for one writer
+    options.set_max_background_jobs(2);
+    options
+}
+
+/// Every table with its options; they share one block cache.
+pub(super) fn families() -> Vec<ColumnFamilyDescriptor> {
+    let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+    Family::ALL.iter().map(|family| ColumnFamilyDescriptor::new(family.name(), table(&cache))).collect()
+}
+
+fn table(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_bloom_filter(FILTER_BITS_PER_KEY, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_arena_block_size(ARENA_BYTES);
+    options.set_target_file_size_base(TABLE_FILE_BYTES);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}
