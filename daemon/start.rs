@@ -29,7 +29,7 @@ use crate::config::{self, Config, OriginConfig, ReadyRule};
 use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
-use crate::supervision::{StartActors, StopActors, StopReason, Supervisor};
+use crate::supervision::{ActorSpec, StartActors, StopActors, StopReason, Supervisor};
 use crate::wiring::{BARRIER_FOLDER, House};
 
 /// Threads that answer the kernel: enough that one in a long directory does not delay the others.
@@ -147,12 +147,13 @@ async fn live(
     let supervisor = Supervisor::new(Arc::clone(&house.board), stop).start();
     let reader = foundation.catalog.reader();
     let control = house.control_spec(&config, Arc::clone(&foundation.socket), Arc::clone(&reader), &supervisor);
-    supervisor.do_send(StartActors(vec![control]));
+    start_actors(&supervisor, vec![control]).await;
 
     let edge = make_edge(&config, &house, &foundation);
     let mounted = mount_library(&config, &edge)?;
     let kernel = Arc::new(mounted.notifier());
-    supervisor.do_send(StartActors(house.specs(&config, &foundation.pools, &foundation.catalog, &edge, kernel)));
+    let specs = house.specs(&config, &foundation.pools, &foundation.catalog, &edge, kernel);
+    start_actors(&supervisor, specs).await;
     announce_when_ready(&config, &house, &foundation, on_ready);
 
     let mut ended = mounted.ended();
@@ -166,6 +167,14 @@ async fn live(
     shut_down(&house, &supervisor, &mounted).await;
     foundation.socket.remove_file();
     Ok(reason)
+}
+
+/// Waits until the supervisor has them: one that is dropped before it began would begin while it is dropped, without a
+/// clock.
+async fn start_actors(supervisor: &Addr<Supervisor>, specs: Vec<ActorSpec>) {
+    if supervisor.send(StartActors(specs)).await.is_err() {
+        tracing::error!("the supervisor is gone");
+    }
 }
 
 fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edge> {

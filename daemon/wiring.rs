@@ -205,6 +205,9 @@ impl House {
         let (settled, rescans) = (self.settled.clone(), self.rescans.clone());
         let (apply, scans) = (self.apply.clone(), Arc::clone(&self.scans));
         let (settled_ready, rescans_ready) = (settled.ready_port().clone(), rescans.ready_port().clone());
+        let (touched, pending) = (self.touched.clone(), Arc::clone(&self.pending));
+        let is_settling: Arc<dyn Fn() -> bool + Send + Sync> =
+            Arc::new(move || !touched.is_empty() || !pending.lock().is_empty());
         let make = move || {
             let config = DeltaDetectorConfig {
                 origins: origins.clone(),
@@ -213,6 +216,7 @@ impl House {
                 settled: settled.clone(),
                 rescans: rescans.clone(),
                 scans: Arc::clone(&scans),
+                is_settling: Arc::clone(&is_settling),
             };
             DeltaDetector::new(config, Arc::clone(&stats))
         };

@@ -277,7 +277,6 @@ fn event_is_sent_through_an_inbox_or_a_port() {
             "daemon/supervision/spec.rs",
             "the end of an actor: one message in an actor's life, from a drop that cannot wait",
         ),
-        ("daemon/start.rs", "the order to start actors: twice in the life of a process"),
     ];
     let chosen = |source: &Source| !allowed.iter().any(|(path, _)| *path == source.path);
     assert_absent("no `do_send` outside the list", chosen, &["do_send"]);

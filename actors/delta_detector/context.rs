@@ -93,6 +93,11 @@ impl OriginContext {
         self.config.catalog.as_ref()
     }
 
+    /// Whether changes have been seen that have not settled.
+    pub(super) fn is_settling(&self) -> bool {
+        (self.config.is_settling)()
+    }
+
     /// Publishes a change of this origin's progress.
     pub(super) fn progress(&self, change: impl FnOnce(&mut ScanProgress)) {
         self.config.scans.update(&self.origin, change);

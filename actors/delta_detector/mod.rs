@@ -9,6 +9,7 @@
 
 mod context;
 mod examine;
+mod jobs;
 mod removals;
 mod scan;
 mod sync;
@@ -17,21 +18,21 @@ mod tag_reader;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
-use musicfs_protocol::change::{PathsSettled, RescanInbox, SettledInbox};
+use musicfs_protocol::change::{RescanInbox, SettledInbox};
 use musicfs_protocol::{
     ActorStats, ApplyDelta, Heartbeat, InboxReady, ListOrigin, PermitPool, Port, Probe, ReadCatalog, ReadRange,
-    RescanOrigin, ScanState, ScanTable, StatPath,
+    RescanOrigin, ScanTable, StatPath,
 };
-use musicfs_pure::ids::{OriginId, OriginPath};
+use musicfs_pure::ids::OriginId;
 
-use context::{OriginContext, ScanError};
+use context::OriginContext;
+use jobs::{Queues, run_jobs};
 
 /// After a job that failed for a reason that may pass, its origin is compared as a whole again after this time: short
 /// enough to heal before anyone looks. It doubles up to the second figure, so that a disk that keeps failing is left
@@ -69,37 +70,15 @@ pub struct DeltaDetectorConfig {
     pub rescans: RescanInbox,
     /// Where progress is published.
     pub scans: Arc<ScanTable>,
-}
-
-/// What waits to be done for one origin.
-#[derive(Default)]
-struct Queue {
-    settled: HashMap<OriginPath, PathsSettled>,
-    rescan: Option<RescanOrigin>,
-}
-
-/// One job for one origin.
-enum Job {
-    Scan(RescanOrigin),
-    Sync(HashMap<OriginPath, PathsSettled>),
-}
-
-impl Queue {
-    /// The next job. A rescan covers every settled path that waits with it.
-    fn next(&mut self) -> Option<(Job, Vec<PathsSettled>)> {
-        if let Some(rescan) = self.rescan.take() {
-            let covered = self.settled.drain().map(|(_, settled)| settled).collect();
-            return Some((Job::Scan(rescan), covered));
-        }
-        (!self.settled.is_empty()).then(|| (Job::Sync(std::mem::take(&mut self.settled)), Vec::new()))
-    }
+    /// Whether changes have been seen that have not settled: what is gone at one path may be about to show at another.
+    pub is_settling: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// The actor.
 pub struct DeltaDetector {
     config: Rc<DeltaDetectorConfig>,
     stats: Arc<ActorStats>,
-    queues: Rc<RefCell<HashMap<OriginId, Queue>>>,
+    queues: Queues,
     busy: HashSet<OriginId>,
     retries: HashMap<OriginId, u32>,
 }
@@ -157,64 +136,6 @@ impl DeltaDetector {
         *retries = (*retries + 1).min(16);
         let rescans = self.config.rescans.clone();
         ctx.run_later(delay, move |_, _| rescans.push(origin, rescan));
-    }
-}
-
-/// Does an origin's jobs until none is left. Answers with a rescan when one failed for a reason that may pass.
-async fn run_jobs(
-    context: OriginContext,
-    queues: Rc<RefCell<HashMap<OriginId, Queue>>>,
-    stats: Arc<ActorStats>,
-) -> Option<RescanOrigin> {
-    loop {
-        let next = queues.borrow_mut().get_mut(&context.origin).and_then(Queue::next);
-        let Some((job, covered)) = next else {
-            queues.borrow_mut().remove(&context.origin);
-            return None;
-        };
-        stats.begin();
-        let started = Instant::now();
-        let outcome = run_job(&context, &job).await;
-        stats.finish(Duration::ZERO, started.elapsed());
-        drop(covered);
-        if let Err(error) = outcome {
-            stats.fail(format!("{}: {error}", context.origin));
-            if let Some(rescan) = retry_of(job, &error) {
-                return Some(rescan);
-            }
-        }
-    }
-}
-
-/// Does one job and publishes how it ended.
-async fn run_job(context: &OriginContext, job: &Job) -> Result<(), ScanError> {
-    let outcome = match job {
-        Job::Scan(rescan) => scan::scan_origin(context, rescan).await,
-        Job::Sync(settled) => sync::sync_paths(context, settled).await,
-    };
-    if let Err(error) = &outcome {
-        tracing::warn!(origin = %context.origin, %error, "comparing the origin with the catalog failed");
-        let state = match error {
-            ScanError::Quarantined { reason } => ScanState::Quarantined { reason: reason.clone() },
-            _ => ScanState::Failed { reason: error.to_string() },
-        };
-        context.progress(|progress| progress.state = state);
-    }
-    outcome
-}
-
-/// What is tried again after a failure. An origin that is away comes back by the health monitor's rescan, and a
-/// quarantine ends by a person's word, so neither is.
-fn retry_of(job: Job, error: &ScanError) -> Option<RescanOrigin> {
-    if !error.may_pass() {
-        return None;
-    }
-    match job {
-        Job::Scan(rescan) => Some(rescan),
-        Job::Sync(settled) => {
-            let work = settled.into_values().next()?.work;
-            Some(RescanOrigin { accept_removals: false, work })
-        }
     }
 }
 

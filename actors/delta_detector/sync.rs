@@ -1,7 +1,7 @@
 //! Looks at the paths that events named, and at nothing else.
 //!
-//! Each path is stat'ed once; what exists is examined, a folder is compared with everything below it when the event says
-//! so or when it is new, and what is gone is judged and removed last. A file that is read through links elsewhere in the
+//! Each path is stat'ed; what exists is examined, a folder is compared with everything below it when the event says so or
+//! when it is new, and what is gone is only named: it is looked at again, judged and removed when all else has settled. A file that is read through links elsewhere in the
 //! root is looked at under those names too. Events are hints: whatever they say, only the stat counts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,27 +19,39 @@ use super::{removals, scan};
 /// Stats beside each other.
 const STATS_IN_FLIGHT: usize = 8;
 
-/// Compares these paths with the catalog.
+/// Compares these paths with the catalog and tells it what is new or changed. Answers with what is gone.
 pub(super) async fn sync_paths(
     context: &OriginContext,
     settled: &HashMap<OriginPath, PathsSettled>,
-) -> Result<(), ScanError> {
-    let Some(work) = settled.values().next().map(|first| first.work.clone()) else { return Ok(()) };
+    work: &WorkToken,
+) -> Result<Vec<OriginPath>, ScanError> {
     let mut found = Found::default();
     for (path, stat) in stat_all(context, wanted_paths(context, settled)?).await? {
         let recursive = settled.get(&path).is_some_and(|settled| settled.recursive);
         found.add(context, path, recursive, stat)?;
     }
-    let mut missing = found.gone;
+    let mut gone = found.gone;
     let changes = examine_all(context, found.existing).await?;
-    context.apply(changes, &work).await?;
-    missing.extend(compare_folders(context, found.folders, &work).await?);
-    if !missing.is_empty() {
-        let root_changed = context.root_changed().await?;
-        removals::remove(context, missing, root_changed, false, &work).await?;
-    }
+    context.apply(changes, work).await?;
+    gone.extend(compare_folders(context, found.folders, work).await?);
     mark_done(context);
-    Ok(())
+    Ok(gone)
+}
+
+/// Removes what is still gone, if it is believed.
+pub(super) async fn remove_gone(
+    context: &OriginContext,
+    paths: BTreeSet<OriginPath>,
+    work: &WorkToken,
+) -> Result<(), ScanError> {
+    let looked_at = stat_all(context, paths).await?;
+    let gone: Vec<OriginPath> =
+        looked_at.into_iter().filter(|(_, stat)| stat.is_none()).map(|(path, _)| path).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let root_changed = context.root_changed().await?;
+    removals::remove(context, gone, root_changed, false, work).await
 }
 
 /// What the stats of a batch came to.

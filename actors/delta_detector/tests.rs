@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -305,6 +306,7 @@ struct Bench {
     settled: SettledInbox,
     rescans: RescanInbox,
     scans: Arc<ScanTable>,
+    settling: Arc<AtomicBool>,
     work: Work,
 }
 
@@ -313,6 +315,7 @@ impl Bench {
         let origin = SharedOrigin::default();
         let catalog = Arc::new(FakeCatalog::default());
         let scans = Arc::new(ScanTable::default());
+        let settling = Arc::new(AtomicBool::new(false));
         let fetcher = FakeFetcher(Arc::clone(&origin)).start();
         let writer = FakeWriter(Arc::clone(&catalog)).start();
         let ports = OriginPorts {
@@ -332,11 +335,15 @@ impl Bench {
             settled: settled.clone(),
             rescans: rescans.clone(),
             scans: Arc::clone(&scans),
+            is_settling: {
+                let settling = Arc::clone(&settling);
+                Arc::new(move || settling.load(Ordering::SeqCst))
+            },
         };
         let detector = DeltaDetector::new(config, Arc::default()).start();
         settled.ready_port().bind(&detector);
         rescans.ready_port().bind(&detector);
-        Self { origin, catalog, settled, rescans, scans, work: Work::default() }
+        Self { origin, catalog, settled, rescans, scans, settling, work: Work::default() }
     }
 
     fn put(&self, name: &str, size: u64, ino: u64) {
@@ -359,12 +366,16 @@ impl Bench {
         self.idle().await;
     }
 
-    async fn touch(&self, names: &[&str]) {
+    fn push(&self, names: &[&str]) {
         // One push after another on one thread: the detector drains them together.
         for name in names {
             let settled = PathsSettled { renamed_from: None, recursive: false, work: self.work.begin() };
             self.settled.push((nas(), path(name)), settled);
         }
+    }
+
+    async fn touch(&self, names: &[&str]) {
+        self.push(names);
         self.idle().await;
     }
 
@@ -419,6 +430,46 @@ async fn renamed_file_keeps_its_id_and_is_not_read() {
     bench.assert_same();
     assert_eq!(bench.ids()["b/z.mp3"], before["a/x.mp3"]);
     assert_eq!(bench.origin.lock().num_reads, reads);
+}
+
+#[actix::test]
+async fn renamed_file_whose_names_settle_one_after_the_other_keeps_its_id() {
+    let bench = Bench::new();
+    bench.put("x.mp3", 4096, 1);
+    bench.put("y.mp3", 4096, 2);
+    bench.rescan(false).await;
+    let before = bench.ids();
+    let entry = bench.take("x.mp3");
+    bench.origin.lock().files.insert(path("sub/z.mp3"), entry);
+    bench.settling.store(true, Ordering::SeqCst);
+    bench.push(&["x.mp3"]);
+    while !bench.settled.is_empty() || bench.work.pending() == 0 {
+        tokio::task::yield_now().await;
+    }
+    bench.push(&["sub"]);
+    bench.settling.store(false, Ordering::SeqCst);
+    bench.idle().await;
+    bench.assert_same();
+    assert_eq!(bench.ids()["sub/z.mp3"], before["x.mp3"]);
+    assert!(bench.catalog.0.lock().tombstones.is_empty(), "it was never removed");
+}
+
+#[actix::test]
+async fn file_that_came_back_while_it_was_carried_stays() {
+    let bench = Bench::new();
+    bench.put("x.mp3", 4096, 1);
+    bench.rescan(false).await;
+    let entry = bench.take("x.mp3");
+    bench.settling.store(true, Ordering::SeqCst);
+    bench.push(&["x.mp3"]);
+    while !bench.settled.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    bench.origin.lock().files.insert(path("x.mp3"), entry);
+    bench.settling.store(false, Ordering::SeqCst);
+    bench.idle().await;
+    bench.assert_same();
+    assert!(bench.catalog.0.lock().tombstones.is_empty());
 }
 
 #[actix::test]

@@ -1,4 +1,7 @@
-//! Changes: a fresh node per version, old handles keep theirs, and the invalidator tells the kernel.
+//! What a change looks like from outside: names, nodes and open handles before and after it.
+//!
+//! A real mount over a catalog that the test changes by hand, and the invalidator against the kernel or a fake of it.
+//! No test touches the mount from a thread that the mount itself waits for.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};

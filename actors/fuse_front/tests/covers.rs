@@ -1,4 +1,7 @@
-//! Covers: pictures inside files, as they are and decoded.
+//! Covers made from embedded pictures, read through a real mount.
+//!
+//! Raw, decoded and undecodable pictures; the stored bytes are a file of the test's own.
+//! What a picture looks like inside a container is tested with the tag readers, not here.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,7 @@
-//! A catalog in memory and an origin that is a folder, both with switches for what goes wrong.
+//! A catalog in memory and an origin that is a folder, with switches for what goes wrong.
+//!
+//! They answer what they are told to, can be made to panic, to block or to say that a read would wait,
+//! and never look at the mount.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,7 @@
-//! Mounting, unmounting, what a crash leaves behind, and a handler that panics.
+//! Mounting, unmounting, and what is left of a dead mount.
+//!
+//! Each test has a mountpoint of its own and leaves none behind, also when it fails.
+//! Mounts of others are looked at in the kernel's table only.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,7 @@
-//! Names and attributes: complete listings while folders change, and the ready gate.
+//! Folders: lookups, walks, and walks while the folder changes.
+//!
+//! A real mount over a catalog in memory, so that exactly what changes is known.
+//! Nothing is timed; a walk is complete or it is not.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};

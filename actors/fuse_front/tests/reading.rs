@@ -1,4 +1,7 @@
-//! Bytes: equal to the plain file's, however they are read, and whatever else hangs.
+//! Bytes: every way to read a file through the mount gives the file's own.
+//!
+//! pread, mmap, sendfile, splice, reads beyond the end, reads that must wait for the disk.
+//! Files are served by the reader of local origins or by a fake that withholds them.
 
 use std::fs::File;
 use std::io::Read;

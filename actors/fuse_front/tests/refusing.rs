@@ -1,4 +1,7 @@
-//! What is refused, and with which error.
+//! What the mount refuses: every call that would change something, and everything at a closed gate or after the end.
+//!
+//! Each call is made for real and its errno compared.
+//! A refusal is an answer: no test may leave a request waiting.
 
 use std::ffi::CString;
 use std::fs::File;
