@@ -4,6 +4,8 @@
 //! asked for before each change, so that the kernel has something to forget.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use crate::support::daemon::Daemon;
 use crate::support::music::Track;
@@ -180,5 +182,25 @@ fn origin_given_twice_by_name_is_the_one_on_the_command_line() {
     home.configure(&format!("[origin.a]\nlocation = \"{}\"\n", other.display()));
     let daemon = home.start();
     assert_shown(&home, &daemon, [FIRST]);
+    daemon.stop();
+}
+
+#[test]
+fn shell_that_stands_in_a_folder_keeps_it_when_the_folder_changes() {
+    let home = one_track();
+    let daemon = home.start();
+    let album = home.shown("Artist/Album (2020)");
+    let mut shell = Command::new("sh")
+        .args(["-c", "read line; pwd -P"])
+        .current_dir(&album)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    home.put("two.flac", &track(2, "Two").flac());
+    daemon.idle();
+    shell.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = shell.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(said.stdout).unwrap().trim_end(), album.to_str().unwrap());
     daemon.stop();
 }
