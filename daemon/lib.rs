@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod lifecycle;
 pub mod logging;
+mod notify;
 mod panic_hook;
 pub mod pools;
 mod start;

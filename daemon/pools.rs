@@ -2,8 +2,8 @@
 //!
 //! | pool | threads | queue | what runs there |
 //! |---|---|---|---|
-//! | `read` | 16 | 1,024 | reads and opens of local files that the page cache does not hold |
-//! | `origin-NAME` | 4 | 256 | listings, stats, tag reads and probes of one local origin |
+//! | `origin-NAME` | 16 | 1,024 | listings, stats, tag reads and probes of one local origin, and reads that must wait for its disk |
+//! | `probe` | 1 | 1 | waiting for the child that asks whether the mount answers |
 //!
 //! Sizes: a disk that is not in trouble answers within milliseconds, so a few threads keep it busy; a disk that hangs
 //! holds its own pool's threads and nobody else's. Queues are bounded and a full one refuses. A job that panics ends
@@ -22,14 +22,14 @@ pub struct BoundedPool {
 }
 
 impl BoundedPool {
-    /// The pool for readers.
-    pub fn for_reads() -> std::io::Result<Self> {
-        Self::start("read", 16, 1024)
+    /// The pool for one local origin. The fetcher takes at most 8 of its threads, so readers always have some.
+    pub fn for_origin(name: &str) -> std::io::Result<Self> {
+        Self::start(&format!("origin-{name}"), 16, 1024)
     }
 
-    /// The pool for one local origin.
-    pub fn for_origin(name: &str) -> std::io::Result<Self> {
-        Self::start(&format!("origin-{name}"), 4, 256)
+    /// The pool for probes of the mount.
+    pub fn for_probes() -> std::io::Result<Self> {
+        Self::start("probe", 1, 1)
     }
 
     fn start(name: &str, num_threads: usize, queue_len: usize) -> std::io::Result<Self> {

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::config::{self, Config, OriginConfig, ReadyRule};
 use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
+use crate::notify::{self, ServiceManager};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
 use crate::supervision::{ActorSpec, StartActors, StopActors, StopReason, Supervisor};
@@ -82,6 +83,7 @@ struct Foundation {
     catalog: Arc<CatalogShared>,
     socket: Arc<BoundSocket>,
     pools: BTreeMap<String, Arc<dyn Pool>>,
+    probes: Arc<dyn Pool>,
 }
 
 impl Foundation {
@@ -97,7 +99,8 @@ impl Foundation {
             let pool: Arc<dyn Pool> = Arc::new(BoundedPool::for_origin(origin.id.as_str())?);
             pools.insert(origin.id.to_string(), pool);
         }
-        Ok(Self { catalog, socket, pools })
+        let probes = Arc::new(BoundedPool::for_probes()?);
+        Ok(Self { catalog, socket, pools, probes })
     }
 }
 
@@ -163,6 +166,7 @@ async fn live(
     };
     let reason = wait_for_stop(&mut signals, &mut requests, unmounted).await;
     tracing::info!(?reason, "stopping");
+    notify::stopping();
     signals.exit_at_next();
     shut_down(&house, &supervisor, &mounted).await;
     foundation.socket.remove_file();
@@ -218,9 +222,14 @@ fn announce_when_ready(config: &Config, house: &House, foundation: &Foundation, 
         ReadyRule::Listed => config.origins.iter().map(|origin| origin.id.clone()).collect(),
         ReadyRule::Mounted => Vec::new(),
     };
+    let probes = foundation.probes.clone();
+    let manager = ServiceManager::of_environment(config.mountpoint.clone(), Arc::clone(&reader), probes);
     actix::spawn(async move {
         open_when_listed(gate, reader, scans, origins).await;
         on_ready();
+        if let Some(manager) = manager {
+            manager.serve().await;
+        }
     });
 }
 

@@ -53,6 +53,13 @@ pub fn clear_stale(mountpoint: &Path) -> Result<Cleared, MountError> {
     Err(MountError::NotCleared { path: mountpoint.to_owned(), reason })
 }
 
+/// Whether a mount answers within `limit`, asked by a child. Blocks for as long; never for an actor's or a FUSE thread.
+pub fn mount_answers(mountpoint: &Path, limit: Duration) -> bool {
+    let mut command = Command::new("stat");
+    command.args(["-f", "--"]).arg(mountpoint);
+    matches!(helper::run(command, limit), Ok(Ending::Exited { success: true, .. }))
+}
+
 /// Whether a mount of ours is dead for sure; the error says what it is otherwise.
 fn check_dead(entry: &MountEntry) -> Result<(), MountError> {
     let path = entry.mountpoint.clone();

@@ -17,6 +17,7 @@ mod names;
 mod origin_view;
 mod ownership;
 mod read_only;
+mod service;
 mod sidecars;
 mod start;
 mod stop;
