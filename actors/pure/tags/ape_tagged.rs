@@ -32,9 +32,11 @@ pub(super) fn format_of(marker: &[u8]) -> Option<Format> {
 pub(super) fn walk(source: &Source, format: Format, start: u64, found: &mut Found) -> Result<(), Stop> {
     found.format = Some(format);
     let tail = Tail::read(source, TAIL_BYTES)?;
-    ape::walk(source, tail.end, Rank::Main, found)?;
+    let walked = ape::walk(source, tail.end, Rank::Main, found);
     let is_complete = normalise::has_main_fields(found);
+    // known already, so it counts even where the other tag costs too much
     tail.push_id3v1(found);
+    walked?;
     if start > 0 && !is_complete {
         id3::walk(source, 0, start, found)?;
     }
@@ -182,9 +184,10 @@ mod tests {
     #[test]
     fn items_that_each_jump_far_end_the_scan_within_its_limits() {
         let junk = vec![0; 100_000];
-        let file = [musepack_8(10), ape(&[(2, "junk", &junk[..]); 30])].concat();
+        let file = [musepack_8(10), ape(&[(2, "junk", &junk[..]); 30]), id3v1("Song", 3, 17)].concat();
         let outcome = scan_bytes(b"a.mpc", &file);
         assert_eq!(outcome.num_requests, MAX_REQUESTS);
+        assert_eq!(outcome.tags().title, ["Song"]);
     }
 
     #[test]

@@ -67,9 +67,11 @@ pub(super) fn walk(source: &Source, found: &mut Found) -> Result<(), Stop> {
 
 fn walk_tail(source: &Source, found: &mut Found) -> Result<(), Stop> {
     let tail = Tail::read(source, TAIL_BYTES)?;
+    let appended = tail.walk_appended_id3(source, found);
+    let walked = appended.and_then(|()| ape::walk(source, tail.end, Rank::Appended, found));
+    // last, so that its cut fields end no search for whole ones, but whatever became of the others
     tail.push_id3v1(found);
-    tail.walk_appended_id3(source, found)?;
-    ape::walk(source, tail.end, Rank::Appended, found)
+    walked
 }
 
 #[cfg(test)]

@@ -246,6 +246,18 @@ fn mp3_ape_tag_is_preferred_to_id3v1_and_yields_to_id3v2() {
 }
 
 #[test]
+fn mp3_ape_fields_behind_a_picture_are_preferred_to_id3v1() {
+    let (cover, lyrics) = (ape_cover(&jpeg(60_000)), vec![b'x'; 6000]);
+    let mut items = ape_items(&[(0, "Lyrics", &lyrics)]);
+    items.insert(0, (2, "Cover Art (Front)", &cover));
+    let mut id3v1 = id3v1("Cut", 9, 255);
+    id3v1[63..66].copy_from_slice(b"Cut");
+    let outcome = scan_bytes(b"a.mp3", &[mpeg_audio(100), ape(&items), id3v1].concat());
+    assert_usual(&outcome, Format::Mp3);
+    assert_eq!(outcome.num_requests, 4);
+}
+
+#[test]
 fn mp3_tag_at_the_end_with_a_footer_is_read() {
     let mut tag = id3(4, 0x10, &id3_frames());
     let footer = [b"3DI".as_slice(), &tag[3..10]].concat();
