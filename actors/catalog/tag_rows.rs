@@ -40,6 +40,10 @@ const fn format_code(format: Format) -> u8 {
         Format::OggFlac => 5,
         Format::Mp4 => 6,
         Format::Wav => 7,
+        Format::Aiff => 8,
+        Format::WavPack => 9,
+        Format::MonkeysAudio => 10,
+        Format::Musepack => 11,
     }
 }
 
@@ -53,6 +57,10 @@ const fn format_of_code(code: u8) -> Option<Format> {
         5 => Format::OggFlac,
         6 => Format::Mp4,
         7 => Format::Wav,
+        8 => Format::Aiff,
+        9 => Format::WavPack,
+        10 => Format::MonkeysAudio,
+        11 => Format::Musepack,
         _ => return None,
     })
 }

@@ -140,5 +140,9 @@ const fn format_name(format: Format) -> &'static str {
         Format::OggFlac => "ogg flac",
         Format::Mp4 => "mp4",
         Format::Wav => "wav",
+        Format::Aiff => "aiff",
+        Format::WavPack => "wavpack",
+        Format::MonkeysAudio => "monkey's audio",
+        Format::Musepack => "musepack",
     }
 }

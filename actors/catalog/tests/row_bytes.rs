@@ -114,6 +114,30 @@ fn tags_row_is_stable() {
 }
 
 #[test]
+fn formats_keep_their_numbers() {
+    let formats: [(Format, u8); 11] = [
+        (Format::Flac, 1),
+        (Format::Mp3, 2),
+        (Format::OggVorbis, 3),
+        (Format::Opus, 4),
+        (Format::OggFlac, 5),
+        (Format::Mp4, 6),
+        (Format::Wav, 7),
+        (Format::Aiff, 8),
+        (Format::WavPack, 9),
+        (Format::MonkeysAudio, 10),
+        (Format::Musepack, 11),
+    ];
+    for (format, number) in formats {
+        let tags = TrackTags { format: Some(format), ..TrackTags::default() };
+        let row = TagsRow::from(&tags);
+        // every field is empty or absent
+        assert_bytes(&row, &[&[1, 1, number][..], &[0; 14]].concat());
+        assert_eq!(row.into_tags(None), Ok(tags));
+    }
+}
+
+#[test]
 fn rows_of_meta_are_stable() {
     let row = OriginRow {
         name: "o".to_owned(),

@@ -15,7 +15,8 @@ pub enum FileClass {
 }
 
 /// Extensions of audio whose tags are read. `mp4` is left out: it is nearly always video.
-const AUDIO: [&str; 8] = ["flac", "mp3", "ogg", "oga", "opus", "m4a", "m4b", "wav"];
+const AUDIO: [&str; 14] =
+    ["flac", "mp3", "ogg", "oga", "opus", "m4a", "m4b", "wav", "aiff", "aif", "aifc", "wv", "ape", "mpc"];
 
 /// Extensions of files that belong to an album whatever their name.
 const COMPANIONS: [&str; 4] = ["cue", "lrc", "log", "pdf"];
@@ -72,6 +73,13 @@ mod tests {
             (&b"01.FLAC"[..], FileClass::Audio),
             (b"a.b.M4b", FileClass::Audio),
             (b"\xff.opus", FileClass::Audio),
+            (b"1.aiff", FileClass::Audio),
+            (b"1.AIF", FileClass::Audio),
+            (b"1.aifc", FileClass::Audio),
+            (b"1.wv", FileClass::Audio),
+            (b"1.Ape", FileClass::Audio),
+            (b"1.mpc", FileClass::Audio),
+            (b"1.wvc", FileClass::Other),
             (b"Cover.JPG", FileClass::Sidecar),
             (b"folder.png", FileClass::Sidecar),
             (b"album.cue", FileClass::Sidecar),

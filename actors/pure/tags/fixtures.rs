@@ -206,6 +206,40 @@ pub(super) fn ape(items: &[(u32, &str, &[u8])]) -> Vec<u8> {
     out
 }
 
+/// The usual tags as APE items, with this between the fields.
+pub(super) fn ape_items<'a>(middle: &[(u32, &'a str, &'a [u8])]) -> Vec<(u32, &'a str, &'a [u8])> {
+    let front: [(u32, &str, &[u8]); 2] = [(0, "Title", b"Song"), (0, "Artist", b"Band")];
+    let behind: [(u32, &str, &[u8]); 3] = [(0, "Album", b"Record"), (0, "Track", b"03/12"), (0, "Year", b"2004")];
+    [&front, middle, &behind].concat()
+}
+
+/// A cover as an APE item has it: behind its file name.
+pub(super) fn ape_cover(picture: &[u8]) -> Vec<u8> {
+    [b"cover.jpg\0".as_slice(), picture].concat()
+}
+
+/// One block of `WavPack`, version 4.16, with `num_bytes` of audio.
+pub(super) fn wavpack(num_bytes: usize) -> Vec<u8> {
+    let size = (num_bytes + 24) as u32;
+    [b"wvpk".as_slice(), &size.to_le_bytes(), &0x410_u16.to_le_bytes(), &[0; 22], &vec![0x5a; num_bytes]].concat()
+}
+
+/// Monkey's Audio 3.99: descriptor, header, and `num_bytes` of audio.
+pub(super) fn monkeys_audio(num_bytes: usize) -> Vec<u8> {
+    let descriptor = [&3990_u16.to_le_bytes()[..], &[0; 2], &52_u32.to_le_bytes(), &24_u32.to_le_bytes(), &[0; 36]];
+    [b"MAC ".as_slice(), &descriptor.concat(), &[0; 24], &vec![0x5a; num_bytes]].concat()
+}
+
+/// Musepack of stream version 7, with `num_bytes` of audio.
+pub(super) fn musepack_7(num_bytes: usize) -> Vec<u8> {
+    [b"MP+\x17".as_slice(), &[0; 24], &vec![0x5a; num_bytes]].concat()
+}
+
+/// Musepack of stream version 8: a stream header packet, and `num_bytes` of audio.
+pub(super) fn musepack_8(num_bytes: usize) -> Vec<u8> {
+    [b"MPCKSH\x0f".as_slice(), &[0; 4], &[8, 0, 0, 0, 0, 0, 0, 0], &vec![0x5a; num_bytes]].concat()
+}
+
 /// One Ogg page.
 pub(super) fn ogg_page(flags: u8, serial: u32, sequence: u32, segments: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = b"OggS\0".to_vec();
@@ -340,4 +374,17 @@ pub(super) fn wav(num_samples: usize, behind: &[u8]) -> Vec<u8> {
     let body =
         [b"WAVE".to_vec(), chunk(b"fmt ", &[0; 16]), chunk(b"data", &vec![1; num_samples]), behind.to_vec()].concat();
     [b"RIFF".as_slice(), &(body.len() as u32).to_le_bytes(), &body].concat()
+}
+
+/// An AIFF chunk, padded to even length.
+pub(super) fn aiff_chunk(kind: &[u8], body: &[u8]) -> Vec<u8> {
+    let padding = vec![0; body.len() % 2];
+    [kind, &(body.len() as u32).to_be_bytes(), body, &padding].concat()
+}
+
+/// An AIFF file of a type with `num_samples` bytes of audio, and chunks on both sides of it.
+pub(super) fn aiff(kind: &[u8], front: &[u8], num_samples: usize, behind: &[u8]) -> Vec<u8> {
+    let audio = aiff_chunk(b"SSND", &vec![1; num_samples]);
+    let body = [kind, &aiff_chunk(b"COMM", &[0; 18]), front, &audio, behind].concat();
+    [b"FORM".as_slice(), &(body.len() as u32).to_be_bytes(), &body].concat()
 }

@@ -28,11 +28,11 @@ const MAX_LAYERS: usize = 16;
 /// Which tag a layer comes from, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// The container's own tag, or ID3v2.
+    /// The container's own tag, ID3v2, or APE where it is the format's own.
     Main,
-    /// APEv2 behind an MP3.
+    /// APE behind an MP3.
     Appended,
-    /// ID3v1 or RIFF INFO: cut to a few bytes or a few fields.
+    /// ID3v1, RIFF INFO or the text chunks of AIFF: cut to a few bytes or a few fields.
     Poor,
 }
 

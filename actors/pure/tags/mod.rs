@@ -6,7 +6,9 @@
 //! a few KiB in memory costs less than keeping a parser's state right. `normalise` makes the fields of requirement V3
 //! of what the walkers found. Nothing in here does I/O, and nothing here trusts a length.
 
+mod aiff;
 mod ape;
+mod ape_tagged;
 pub mod art;
 mod classify;
 mod detect;
@@ -27,6 +29,7 @@ mod ogg_packet;
 mod real_files_tests;
 mod scan;
 mod source;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -53,6 +56,14 @@ pub enum Format {
     Mp4,
     /// RIFF WAVE.
     Wav,
+    /// AIFF or AIFF-C.
+    Aiff,
+    /// `WavPack`.
+    WavPack,
+    /// Monkey's Audio, known by its extension `ape`.
+    MonkeysAudio,
+    /// Musepack of stream version 7 or 8.
+    Musepack,
 }
 
 /// Where an embedded picture is in its file, and how to get it out.

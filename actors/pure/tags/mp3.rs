@@ -5,17 +5,12 @@
 
 use super::Format;
 use super::found::{Found, Rank};
-use super::id3_genre::genre_name;
-use super::normalise;
 use super::source::{Hop, Source, Stop};
-use super::text::fixed_field;
-use super::{ape, id3};
+use super::tail::Tail;
+use super::{ape, id3, normalise};
 
 /// What is read at the end: an ID3v1 tag, and an APEv2 tag of ordinary size whole.
 const TAIL_BYTES: u64 = 4 << 10;
-
-/// Length of an ID3v1 tag.
-const ID3V1_BYTES: u64 = 128;
 
 /// How far an `.mp3` may have junk in front of its first frame; the head that is read anyway is not exceeded.
 const MAX_JUNK_BYTES: u64 = 4 << 10;
@@ -71,44 +66,12 @@ pub(super) fn walk(source: &Source, found: &mut Found) -> Result<(), Stop> {
 }
 
 fn walk_tail(source: &Source, found: &mut Found) -> Result<(), Stop> {
-    let size = source.size();
-    let tail_len = size.min(TAIL_BYTES);
-    source.read(size - tail_len, tail_len, Hop { bytes: TAIL_BYTES, end: size })?;
-    let mut end = size;
-    if let Some(start) = size.checked_sub(ID3V1_BYTES)
-        && let Some(tag) = source.known(start, ID3V1_BYTES).filter(|tag| tag.starts_with(b"TAG"))
-    {
-        push_id3v1(tag, found);
-        end = start;
-    }
-    walk_appended_id3(source, end, found)?;
-    ape::walk(source, end, found)
-}
-
-/// An ID3v2.4 tag at the end, found by its footer.
-fn walk_appended_id3(source: &Source, end: u64, found: &mut Found) -> Result<(), Stop> {
-    let Some(footer) = end.checked_sub(10).and_then(|at| source.known(at, 10)) else { return Ok(()) };
-    let [b'3', b'D', b'I', 4, _, _, ref size @ ..] = *footer else { return Ok(()) };
-    let Some(start) = size.first_chunk().and_then(|&size| end.checked_sub(20 + id3::synchsafe(size))) else {
-        return Ok(());
-    };
-    id3::walk(source, start, end, found).map(|_| ())
-}
-
-/// ID3v1.1: fixed fields, and a track number where the comment leaves room for it.
-fn push_id3v1(tag: &[u8], found: &mut Found) {
-    found.begin_layer(Rank::Poor);
-    for (key, field) in
-        [("TITLE", 3..33), ("ARTIST", 33..63), ("ALBUM", 63..93), ("YEAR", 93..97), ("COMMENT", 97..127)]
-    {
-        found.push(Rank::Poor, key, &fixed_field(&tag[field]));
-    }
-    if tag[125] == 0 && tag[126] != 0 {
-        found.push(Rank::Poor, "TRACK", &tag[126].to_string());
-    }
-    if let Some(genre) = genre_name(usize::from(tag[127])) {
-        found.push(Rank::Poor, "GENRE", genre);
-    }
+    let tail = Tail::read(source, TAIL_BYTES)?;
+    let appended = tail.walk_appended_id3(source, found);
+    let walked = appended.and_then(|()| ape::walk(source, tail.end, Rank::Appended, found));
+    // last, so that its cut fields end no search for whole ones, but whatever became of the others
+    tail.push_id3v1(found);
+    walked
 }
 
 #[cfg(test)]

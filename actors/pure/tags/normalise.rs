@@ -1,15 +1,15 @@
 //! From raw tags to the fields of a track, as requirement V3 says.
 //!
 //! Which keys mean a field is one table per field, in the order in which they are preferred: Vorbis and APE keys, ID3
-//! frames, MP4 atoms, RIFF identifiers. They do not collide, so one table serves every format. Each field takes all
+//! frames, MP4 atoms, RIFF and AIFF identifiers. They do not collide, so one table serves every format. Each field takes all
 //! values of the first key that is present in the best tag that has any. Raw entries stay as they are in the file.
 
 use super::TrackTags;
 use super::found::Found;
 use super::id3_genre::resolve_genre;
 
-const TITLE: &[&str] = &["TITLE", "TIT2", "TT2", "©NAM", "INAM"];
-const ARTIST: &[&str] = &["ARTIST", "TPE1", "TP1", "©ART", "IART"];
+const TITLE: &[&str] = &["TITLE", "TIT2", "TT2", "©NAM", "INAM", "NAME"];
+const ARTIST: &[&str] = &["ARTIST", "TPE1", "TP1", "©ART", "IART", "AUTH"];
 const ALBUM_ARTIST: &[&str] = &["ALBUMARTIST", "ALBUM ARTIST", "ALBUM_ARTIST", "TPE2", "TP2", "AART"];
 const ALBUM: &[&str] = &["ALBUM", "TALB", "TAL", "©ALB", "IPRD"];
 const TRACK: &[&str] = &["TRACKNUMBER", "TRACK", "TRCK", "TRK", "TRKN", "IPRT", "ITRK"];
@@ -22,7 +22,7 @@ const ORIGINAL_DATE: &[&str] = &["ORIGINALDATE", "TDOR", "TORY", "TOR", "ORIGINA
 const ID3_GENRE: &[&str] = &["TCON", "TCO"];
 const GENRE: &[&str] = &["GENRE", "TCON", "TCO", "©GEN", "GNRE", "IGNR"];
 const COMPOSER: &[&str] = &["COMPOSER", "TCOM", "TCM", "©WRT", "IMUS"];
-const COMMENT: &[&str] = &["COMMENT", "COMM", "COM", "©CMT", "ICMT", "DESCRIPTION"];
+const COMMENT: &[&str] = &["COMMENT", "COMM", "COM", "©CMT", "ICMT", "ANNO", "DESCRIPTION"];
 const COMPILATION: &[&str] = &["COMPILATION", "TCMP", "TCP", "CPIL"];
 
 /// The album artist of a compilation that names none.

@@ -9,19 +9,19 @@ use proptest::prelude::*;
 use super::fixtures::*;
 use super::*;
 
-fn strings(values: &[&str]) -> Vec<String> {
+pub(super) fn strings(values: &[&str]) -> Vec<String> {
     values.iter().map(|&value| value.to_owned()).collect()
 }
 
 /// The picture that a scan located, made of the file's bytes.
-fn located_art(file: &[u8], tags: &TrackTags) -> Option<Vec<u8>> {
+pub(super) fn located_art(file: &[u8], tags: &TrackTags) -> Option<Vec<u8>> {
     let art = tags.art.as_ref()?;
     let stored = &file[art.offset as usize..(art.offset + art.stored_len) as usize];
     art::decode(art, stored)
 }
 
 #[track_caller]
-fn assert_usual(outcome: &Outcome, format: Format) {
+pub(super) fn assert_usual(outcome: &Outcome, format: Format) {
     let tags = outcome.tags();
     assert_eq!(tags.format, Some(format));
     assert_eq!(tags.title, ["Song"]);
@@ -33,7 +33,7 @@ fn assert_usual(outcome: &Outcome, format: Format) {
 
 /// A file with large art: tags, picture and cost are as promised.
 #[track_caller]
-fn assert_large_art(name: &str, file: &[u8], format: Format, picture: &[u8], cost: (u32, u64)) {
+pub(super) fn assert_large_art(name: &str, file: &[u8], format: Format, picture: &[u8], cost: (u32, u64)) {
     let outcome = scan_bytes(name.as_bytes(), file);
     assert_usual(&outcome, format);
     assert!(located_art(file, outcome.tags()).as_deref() == Some(picture), "{:?}", outcome.tags().art);
@@ -243,6 +243,18 @@ fn mp3_ape_tag_is_preferred_to_id3v1_and_yields_to_id3v2() {
     assert_eq!(tags.year.as_deref(), Some("2004"));
     assert_eq!(located_art(&file, tags), Some(picture));
     assert!(outcome.num_requests <= 4);
+}
+
+#[test]
+fn mp3_ape_fields_behind_a_picture_are_preferred_to_id3v1() {
+    let (cover, lyrics) = (ape_cover(&jpeg(60_000)), vec![b'x'; 6000]);
+    let mut items = ape_items(&[(0, "Lyrics", &lyrics)]);
+    items.insert(0, (2, "Cover Art (Front)", &cover));
+    let mut id3v1 = id3v1("Cut", 9, 255);
+    id3v1[63..66].copy_from_slice(b"Cut");
+    let outcome = scan_bytes(b"a.mp3", &[mpeg_audio(100), ape(&items), id3v1].concat());
+    assert_usual(&outcome, Format::Mp3);
+    assert_eq!(outcome.num_requests, 4);
 }
 
 #[test]
@@ -487,6 +499,8 @@ fn content_decides_against_the_extension() {
         ("a.flac", vorbis(&COMMENTS, 510), Format::OggVorbis),
         ("a.wav", [ftyp(), moov(&mp4_items(None), 0)].concat(), Format::Mp4),
         ("a.ogg", [id3(4, 0, &id3_frames()), mpeg_audio(3)].concat(), Format::Mp3),
+        ("a.mp3", [wavpack(10), ape(&ape_items(&[]))].concat(), Format::WavPack),
+        ("a.wav", aiff(b"AIFF", b"", 10, &aiff_chunk(b"ID3 ", &id3(4, 0, &id3_frames()))), Format::Aiff),
         ("noext", wav(10, &chunk(b"id3 ", &id3(4, 0, &id3_frames()))), Format::Wav),
     ] {
         assert_usual(&scan_bytes(name.as_bytes(), &file), format);
@@ -503,8 +517,18 @@ fn mp3_behind_junk_needs_its_extension() {
 
 #[test]
 fn content_of_no_known_format_is_malformed() {
-    for file in [&b"x"[..], b"<!DOCTYPE html><html></html>", &[0; 5000], &[0xff; 5000], b"RIFF\0\0\0\0AVI LIST", b"ID"]
-    {
+    for file in [
+        &b"x"[..],
+        b"<!DOCTYPE html><html></html>",
+        &[0; 5000],
+        &[0xff; 5000],
+        b"RIFF\0\0\0\0AVI LIST",
+        b"ID",
+        b"FORM\0\0\0\x08ILBMBMHD",
+        b"MP+\x04",
+        b"wvp",
+        b"MPCX",
+    ] {
         for name in ["a.mp3", "a.flac", "a.m4a"] {
             let outcome = scan_bytes(name.as_bytes(), file);
             assert_eq!(outcome.result, TagScanResult::Malformed(MalformedReason::UnknownContent));
@@ -552,6 +576,9 @@ fn small_files() -> Vec<(&'static str, Vec<u8>)> {
     let tail = [ape(&items), id3v1("Song", 3, 17)].concat();
     let mp4_items = [mp4_items(Some(&picture)), mp4_freeform("k", "v")].concat();
     let info = list_info(&[(b"INAM", b"Song")]);
+    let cover = ape_cover(&picture);
+    let ape_tail = [ape(&ape_items(&[(2, "Cover Art (Front)", &cover)])), id3v1("Song", 3, 17)].concat();
+    let aiff_texts = [aiff_chunk(b"NAME", b"Song"), aiff_chunk(b"ANNO", b"odd")].concat();
     vec![
         ("a.flac", flac(&COMMENTS, &[(3, &picture)], 20)),
         ("a.flac", [id3(4, 0, &id3_frames()), flac(&COMMENTS, &[], 0)].concat()),
@@ -563,6 +590,11 @@ fn small_files() -> Vec<(&'static str, Vec<u8>)> {
         ("a.oga", ogg_flac(&comments, 255)),
         ("a.m4a", [ftyp(), mp4_box(b"mdat", &[0; 30]), moov(&mp4_items, 20)].concat()),
         ("a.wav", wav(20, &[info, chunk(b"id3 ", &id3(4, 0, &frames))].concat())),
+        ("a.aiff", aiff(b"AIFF", &aiff_texts, 21, &aiff_chunk(b"ID3 ", &id3(4, 0, &frames)))),
+        ("a.wv", [wavpack(20), ape_tail.clone()].concat()),
+        ("a.ape", [id3(4, 0, &id3_frames()), monkeys_audio(20), ape(&[(0, "Title", b"Song")])].concat()),
+        ("a.mpc", [musepack_7(20), ape_tail.clone()].concat()),
+        ("a.mpc", [musepack_8(20), ape_tail].concat()),
     ]
 }
 
@@ -610,9 +642,10 @@ proptest! {
         marker in proptest::sample::select(vec![
             &b"fLaC"[..], b"ID3\x02\0\0", b"ID3\x03\0\x80", b"ID3\x04\0\0", b"OggS\0\x02", b"RIFF\0\0\0\0WAVE",
             b"RF64\xff\xff\xff\xffWAVE", b"\0\0\0\x10ftypM4A \0\0\0\0", b"\xff\xfb\x90\x64", b"",
+            b"FORM\xff\xff\xff\xffAIFF", b"FORM\0\0\0\0AIFC", b"wvpk", b"MAC ", b"MP+\x07", b"MPCK",
         ]),
         bytes in proptest::collection::vec(any::<u8>(), 0..2000),
-        name in proptest::sample::select(vec!["a.flac", "a.mp3", "a.m4a", "a"]),
+        name in proptest::sample::select(vec!["a.flac", "a.mp3", "a.m4a", "a.ape", "a"]),
         excess in 0_u64..1 << 40,
     ) {
         let file = [marker, &bytes].concat();
@@ -623,7 +656,7 @@ proptest! {
     /// Pieces of sound files behind each other reach deeper than noise does.
     #[test]
     fn spliced_files_are_survived(
-        (from, to) in (0_usize..10, 0_usize..10),
+        (from, to) in (0_usize..15, 0_usize..15),
         (cut, resume) in (0.0_f64..1.0, 0.0_f64..1.0),
     ) {
         let files = small_files();
