@@ -117,6 +117,9 @@ pub struct Lookalike {
     pub live: bool,
 }
 
+/// The most lookalikes that are answered: thousands of hard links to one inode tell no more than a few do.
+pub const MAX_LOOKALIKES: usize = 32;
+
 /// What the catalog knows of an origin as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OriginSummary {
@@ -124,6 +127,8 @@ pub struct OriginSummary {
     pub files: u64,
     /// The root that the last complete listing saw; nothing before the first.
     pub listed_root: Option<RootIdentity>,
+    /// Some of its paths are links, or lie below one.
+    pub has_links: bool,
 }
 
 /// Counts of the library as a whole.
@@ -163,7 +168,7 @@ pub trait ReadCatalog: Send + Sync + 'static {
         folder: &OriginPath,
         visit: &mut dyn FnMut(&[u8], NodeKind) -> bool,
     ) -> Result<(), CatalogError>;
-    /// Files of an origin, live or tombstoned, that had this inode, size and mtime.
+    /// Files of an origin, live or tombstoned, that had this inode, size and mtime; [`MAX_LOOKALIKES`] at most.
     fn lookalikes(&self, origin: &OriginId, version: &Version) -> Result<Vec<Lookalike>, CatalogError>;
     /// Paths that read through to `real` because they are links to it or lie below a linked folder.
     fn links_to(&self, origin: &OriginId, real: &OriginPath) -> Result<Vec<OriginPath>, CatalogError>;

@@ -104,10 +104,13 @@ impl Writer {
         Ok(Some((entry.parent(), name)))
     }
 
-    /// Gives the folders whose membership changed the time of it, apart from those whose origin has said theirs.
+    /// Gives the folders whose membership changed the time of it, apart from those of an origin, which says theirs.
     pub(super) fn stamp_folders(&mut self) -> Result<(), CatalogError> {
         for folder in std::mem::take(&mut self.pending.changed_folders) {
-            if !self.given_mtimes.contains(&folder) {
+            let entry = self.rows.entry(folder)?;
+            let is_told =
+                |entry: &EntryRow| matches!(entry.role, Role::RawFolder { .. }) && entry.parent() != Ino::ORIGINS;
+            if !entry.as_ref().is_some_and(is_told) {
                 self.set_folder_mtime(folder, Shown::folder(self.now))?;
             }
         }

@@ -149,6 +149,11 @@ pub(super) fn tombstone(origin: u32, path: &[u8]) -> Vec<u8> {
     [&origin.to_be_bytes()[..], path].concat()
 }
 
+/// All links of an origin.
+pub(super) fn links_of_origin(origin: u32) -> Vec<u8> {
+    origin.to_be_bytes().to_vec()
+}
+
 /// All links whose real path is this one.
 pub(super) fn links(origin: u32, real_path: &[u8]) -> Vec<u8> {
     [&origin.to_be_bytes()[..], real_path, &[0]].concat()

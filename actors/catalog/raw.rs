@@ -51,7 +51,6 @@ impl Writer {
         applied: &mut DeltaApplied,
     ) -> Result<(), CatalogError> {
         let folder = self.raw_folder(origin, path, applied)?;
-        self.given_mtimes.insert(folder);
         self.set_folder_mtime(folder, Shown::folder(stat.version.mtime))?;
         self.set_real_path(origin, folder, path, stat.real_path.as_ref())
     }

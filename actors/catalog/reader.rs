@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use musicfs_protocol::fetch::NodeKind;
 use musicfs_protocol::library::{
-    CatalogError, EntryAttr, EntryInfo, Known, LibrarySummary, Lookalike, OriginSummary, ReadCatalog, Source,
-    VisitEntry,
+    CatalogError, EntryAttr, EntryInfo, Known, LibrarySummary, Lookalike, MAX_LOOKALIKES, OriginSummary, ReadCatalog,
+    Source, VisitEntry,
 };
 use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::ArtLocation;
@@ -225,7 +225,7 @@ impl ReadCatalog for CatalogReader {
     fn lookalikes(&self, origin: &OriginId, version: &Version) -> Result<Vec<Lookalike>, CatalogError> {
         let origin = self.shared.origin(origin)?;
         let prefix = keys::lookalikes(origin.number, version);
-        let keys = self.rows().keys_under(Family::Identities, &prefix, &prefix, usize::MAX)?;
+        let keys = self.rows().keys_under(Family::Identities, &prefix, &prefix, MAX_LOOKALIKES)?;
         let mut found = Vec::new();
         for key in keys {
             let file = keys::last_number(&key).map(FileId).ok_or_else(|| damaged(Family::Identities))?;
@@ -254,7 +254,9 @@ impl ReadCatalog for CatalogReader {
         let number = self.shared.origin(origin)?.number;
         let row: Option<OriginRow> = self.rows().row(Family::Meta, &keys::origin_key(number))?;
         let row = row.ok_or_else(|| damaged(Family::Meta))?;
-        Ok(OriginSummary { files: row.num_files, listed_root: row.listed.map(Into::into) })
+        let prefix = keys::links_of_origin(number);
+        let has_links = !self.rows().keys_under(Family::Links, &prefix, &prefix, 1)?.is_empty();
+        Ok(OriginSummary { files: row.num_files, listed_root: row.listed.map(Into::into), has_links })
     }
 
     fn library_summary(&self) -> Result<LibrarySummary, CatalogError> {

@@ -14,6 +14,7 @@ use musicfs_protocol::library::{CatalogError, ReadCatalog};
 use musicfs_pure::ids::{Ino, OriginId};
 use musicfs_pure::template::{Template, TemplateOptions};
 use musicfs_pure::version::Timestamp;
+use parking_lot::Mutex;
 
 use super::codec::{damaged, decode};
 use super::id_blocks::Ids;
@@ -75,6 +76,8 @@ pub(super) struct KnownOrigin {
 /// The open catalog.
 #[derive(Debug)]
 pub struct CatalogShared {
+    /// Writers made so far; the last one is the one that may commit.
+    pub(super) youngest_writer: Mutex<u64>,
     pub(super) storage: Arc<Storage>,
     pub(super) template: Template,
     pub(super) options: TemplateOptions,
@@ -94,7 +97,7 @@ impl CatalogShared {
         let origins = opening.settle_origins(&origins)?;
         opening.compare_template(template_fingerprint(&template, &options))?;
         opening.rows.commit(true)?;
-        Ok(Arc::new(Self { storage, template, options, raw_view, generation, origins }))
+        Ok(Arc::new(Self { youngest_writer: Mutex::new(0), storage, template, options, raw_view, generation, origins }))
     }
 
     /// A get-only handle.

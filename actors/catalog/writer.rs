@@ -8,7 +8,7 @@
 //! Without actix, threads or a clock: `now` is an argument. After an error the batch is forgotten; what was committed
 //! before it stays, and the delta may be repeated.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use musicfs_protocol::change::{Change, DeltaApplied};
@@ -65,8 +65,8 @@ pub struct Writer {
     pub(super) ids: Ids,
     pub(super) pending: Pending,
     pub(super) now: Timestamp,
-    /// Raw folders whose origin told their mtime in this delta.
-    pub(super) given_mtimes: HashSet<Ino>,
+    /// Which writer this is; only the youngest may commit.
+    number: u64,
     /// The raw folder that the last change was in: a listing goes through a folder file by file.
     pub(super) last_folder: Option<(u32, OriginPath, Ino)>,
     /// Where the search for old tombstones goes on; nothing when it has been through.
@@ -81,13 +81,18 @@ impl Writer {
     /// the last batch ended.
     pub fn new(shared: Arc<CatalogShared>) -> Self {
         let rows = Overlay::new(Arc::clone(&shared.storage));
+        let number = {
+            let mut youngest = shared.youngest_writer.lock();
+            *youngest += 1;
+            *youngest
+        };
         Self {
             shared,
             rows,
             ids: Ids::new(),
             pending: Pending::default(),
             now: Timestamp::default(),
-            given_mtimes: HashSet::new(),
+            number,
             last_folder: None,
             tombstone_cursor: Some(Vec::new()),
             purge: None,
@@ -110,7 +115,6 @@ impl Writer {
     /// Takes up changes to an origin's files. Repeating them changes nothing.
     pub fn begin(&mut self, origin: &OriginId, changes: Vec<Change>) -> Result<DeltaInProgress, CatalogError> {
         let origin = self.shared.origin(origin)?.clone();
-        self.given_mtimes.clear();
         Ok(DeltaInProgress {
             origin,
             changes: changes.into(),
@@ -211,7 +215,14 @@ impl Writer {
         self.settle()?;
         self.stamp_folders()?;
         self.write_counts()?;
-        self.rows.commit(sync)?;
+        {
+            // A writer whose thread froze and woke again finds a younger one here, and must not write what it had staged.
+            let youngest = self.shared.youngest_writer.lock();
+            if *youngest != self.number {
+                return Err(CatalogError::Database { reason: "another writer has taken over".to_owned() });
+            }
+            self.rows.commit(sync)?;
+        }
         self.pending.dirty_files.clear();
         self.committed.extend(std::mem::take(&mut self.pending.touched));
         Ok(())

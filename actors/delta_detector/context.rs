@@ -11,7 +11,7 @@ use musicfs_protocol::fetch::ListCursor;
 use musicfs_protocol::scan::ScanProgress;
 use musicfs_protocol::{
     ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, Port, PortError, Probe, ReadCatalog,
-    RootIdentity, Stat, StatPath, WorkToken,
+    RescanOrigin, RootIdentity, Stat, StatPath, WorkToken,
 };
 use musicfs_pure::ids::{OriginId, OriginPath};
 
@@ -52,7 +52,9 @@ impl ScanError {
         match self {
             Self::Port(_) | Self::RootChanged => true,
             Self::Fetch(error) => matches!(error, FetchError::Busy | FetchError::Timeout | FetchError::Io { .. }),
-            Self::Incomplete { .. } | Self::Catalog(_) | Self::Quarantined { .. } => false,
+            // A folder that fails for good, like one on a bad sector, must not keep everyone busy.
+            Self::Incomplete { error, .. } => matches!(error, FetchError::Busy | FetchError::Timeout),
+            Self::Catalog(_) | Self::Quarantined { .. } => false,
         }
     }
 }
@@ -96,6 +98,17 @@ impl OriginContext {
     /// Whether changes have been seen that have not settled.
     pub(super) fn is_settling(&self) -> bool {
         (self.config.is_settling)()
+    }
+
+    /// Has the whole origin compared when it has links: what a link shows can come and go with a path that is far away
+    /// from it, and only following them all again tells.
+    pub(super) fn rescan_if_linked(&self, work: &WorkToken) -> Result<(), ScanError> {
+        let left_out = self.config.scans.get(&self.origin).num_links_left_out;
+        if left_out > 0 || self.catalog().origin_summary(&self.origin)?.has_links {
+            let rescan = RescanOrigin { accept_removals: false, work: work.clone() };
+            self.config.rescans.push(self.origin.clone(), rescan);
+        }
+        Ok(())
     }
 
     /// Publishes a change of this origin's progress.

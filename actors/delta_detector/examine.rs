@@ -4,6 +4,9 @@
 //! renamed: one with the same inode, size and mtime, whose own path is gone, keeps its id and its tags, and nothing is
 //! fetched. Only files named like audio are opened at all.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use musicfs_protocol::change::{Change, TagOutcome};
 use musicfs_protocol::fetch::NodeKind;
@@ -16,16 +19,23 @@ use musicfs_pure::tags::{FileClass, classify};
 use super::context::{OriginContext, ScanError};
 use super::tag_reader::read_tags;
 
+/// With more files of one inode than this, a new name is taken for one more hard link.
+const MAX_LOOKALIKES: usize = 8;
+
 /// Files examined beside each other, so that a round trip to a far origin is hidden behind others.
 const FILES_IN_FLIGHT: usize = 8;
+
+/// Files that a path of this batch was found to have come from: two hard links cannot both be what one file became.
+type Claims = RefCell<HashSet<FileId>>;
 
 /// Examines many paths; the answers come in the order of the paths.
 pub(super) async fn examine_all(
     context: &OriginContext,
     seen: Vec<(OriginPath, Stat)>,
 ) -> Result<Vec<Change>, ScanError> {
+    let claims = Claims::default();
     let changes: Vec<Option<Change>> = stream::iter(seen)
-        .map(|(path, stat)| examine(context, path, stat))
+        .map(|(path, stat)| examine(context, &claims, path, stat))
         .buffered(FILES_IN_FLIGHT)
         .try_collect()
         .await?;
@@ -33,7 +43,12 @@ pub(super) async fn examine_all(
 }
 
 /// What the catalog must be told about a path that exists; nothing when it knows already.
-async fn examine(context: &OriginContext, path: OriginPath, stat: Stat) -> Result<Option<Change>, ScanError> {
+async fn examine(
+    context: &OriginContext,
+    claims: &Claims,
+    path: OriginPath,
+    stat: Stat,
+) -> Result<Option<Change>, ScanError> {
     if stat.kind == NodeKind::Folder {
         return Ok(Some(Change::Folder { path, stat }));
     }
@@ -44,7 +59,7 @@ async fn examine(context: &OriginContext, path: OriginPath, stat: Stat) -> Resul
             let difference = compare(known, seen);
             examine_known(context, path, stat, file, difference, tags_known).await
         }
-        Some(Known::Folder) | None => examine_new(context, path, stat).await.map(Some),
+        Some(Known::Folder) | None => examine_new(context, claims, path, stat).await.map(Some),
     }
 }
 
@@ -64,8 +79,14 @@ async fn examine_known(
     Ok(Some(Change::File { path, stat, keeps: Some(file), tags }))
 }
 
-async fn examine_new(context: &OriginContext, path: OriginPath, stat: Stat) -> Result<Change, ScanError> {
-    if let Some(file) = moved_from(context, &path, &stat).await? {
+async fn examine_new(
+    context: &OriginContext,
+    claims: &Claims,
+    path: OriginPath,
+    stat: Stat,
+) -> Result<Change, ScanError> {
+    let moved = moved_from(context, &path, &stat).await?;
+    if let Some(file) = moved.filter(|&file| claims.borrow_mut().insert(file)) {
         return Ok(Change::File { path, stat, keeps: Some(file), tags: TagOutcome::Keep });
     }
     let tags = tags_of(context, &path, &stat).await?;
@@ -80,22 +101,33 @@ async fn tags_of(context: &OriginContext, path: &OriginPath, stat: &Stat) -> Res
     read_tags(context, path, &stat.version).await
 }
 
-/// The file that was moved to this path, if there is exactly one that it can be. A link's target is no file of its own,
-/// so a link is never taken for a moved file, nor is a file of another class: its tags would be missing.
+/// The file that was moved to this path, if there is exactly one that it can be: one that is known elsewhere and is gone
+/// there, else one that was removed before. A link's target is no file of its own, so a link is never taken for a moved
+/// file, nor is a file of another class: its tags would be missing. One of many hard links is not worth the stats.
 async fn moved_from(context: &OriginContext, path: &OriginPath, stat: &Stat) -> Result<Option<FileId>, ScanError> {
     if stat.real_path.is_some() || stat.version.ino.is_none() {
         return Ok(None);
     }
     let class = classify(path.file_name().unwrap_or_default());
-    let mut candidates = Vec::new();
-    for lookalike in context.catalog().lookalikes(&context.origin, &stat.version)? {
-        let same_class = classify(lookalike.path.file_name().unwrap_or_default()) == class;
-        if same_class && (!lookalike.live || is_gone(context, &lookalike.path).await?) {
-            candidates.push(lookalike.file);
+    let lookalikes = context.catalog().lookalikes(&context.origin, &stat.version)?;
+    if lookalikes.len() > MAX_LOOKALIKES {
+        return Ok(None);
+    }
+    let (mut gone, mut removed) = (Vec::new(), Vec::new());
+    for lookalike in lookalikes {
+        if classify(lookalike.path.file_name().unwrap_or_default()) != class {
+            continue;
+        }
+        if !lookalike.live {
+            removed.push(lookalike.file);
+        } else if is_gone(context, &lookalike.path).await? {
+            gone.push(lookalike.file);
         }
     }
-    let [file] = candidates[..] else { return Ok(None) };
-    Ok(Some(file))
+    match (&gone[..], &removed[..]) {
+        ([file], _) | ([], [file]) => Ok(Some(*file)),
+        _ => Ok(None),
+    }
 }
 
 /// Whether the origin says definitely that nothing is at this path.

@@ -42,15 +42,24 @@ enum Job {
 }
 
 impl Job {
-    fn work(self) -> WorkToken {
+    /// What makes up for this job when it failed.
+    fn into_rescan(self) -> RescanOrigin {
         match self {
-            Self::Scan(rescan) => rescan.work,
-            Self::Sync(_, work) => work,
+            Self::Scan(rescan) => rescan,
+            Self::Sync(_, work) => RescanOrigin { accept_removals: false, work },
         }
     }
 }
 
 impl Queue {
+    /// A person's word that removals are wanted is not lost to a rescan that comes after it.
+    pub(super) fn add_rescan(&mut self, rescan: RescanOrigin) {
+        match &mut self.rescan {
+            Some(waiting) => waiting.accept_removals |= rescan.accept_removals,
+            None => self.rescan = Some(rescan),
+        }
+    }
+
     /// The next job, and the tokens of what it covers.
     fn next(&mut self) -> Option<(Job, Vec<PathsSettled>)> {
         if let Some(rescan) = self.rescan.take() {
@@ -87,15 +96,15 @@ pub(super) async fn run_jobs(context: OriginContext, queues: Queues, stats: Arc<
             Some((job, covered)) => {
                 let outcome = worker.run(&job).await;
                 drop(covered);
-                outcome.map_err(|error| (error, job.work()))
+                outcome.map_err(|error| (error, job.into_rescan()))
             }
             None if worker.is_carrying_on().await => Ok(()),
             None => worker.remove_carried().await,
         };
-        if let Err((error, work)) = outcome {
+        if let Err((error, rescan)) = outcome {
             worker.publish(&error);
             if error.may_pass() {
-                return Some(RescanOrigin { accept_removals: false, work });
+                return Some(rescan);
             }
         }
         if worker.is_done() {
@@ -139,9 +148,10 @@ impl Worker {
         true
     }
 
-    async fn remove_carried(&mut self) -> Result<(), (ScanError, WorkToken)> {
+    async fn remove_carried(&mut self) -> Result<(), (ScanError, RescanOrigin)> {
         let Some(Carried { paths, work, .. }) = self.carried.take() else { return Ok(()) };
-        sync::remove_gone(&self.context, paths, &work).await.map_err(|error| (error, work))
+        let outcome = sync::remove_gone(&self.context, paths, &work).await;
+        outcome.map_err(|error| (error, RescanOrigin { accept_removals: false, work }))
     }
 
     /// Ends the origin's queue when there is nothing left to do for it.

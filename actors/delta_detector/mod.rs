@@ -97,7 +97,7 @@ impl DeltaDetector {
                 queues.entry(origin).or_default().settled.insert(path, settled);
             }
             for (origin, rescan) in self.config.rescans.drain() {
-                queues.entry(origin).or_default().rescan = Some(rescan);
+                queues.entry(origin).or_default().add_rescan(rescan);
             }
         }
         let waiting: Vec<OriginId> = self.queues.borrow().keys().cloned().collect();

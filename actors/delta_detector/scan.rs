@@ -59,7 +59,11 @@ pub(super) async fn missing_below(
     folder: &OriginPath,
     work: &WorkToken,
 ) -> Result<Vec<OriginPath>, ScanError> {
-    Ok(list_below(context, folder, work, false).await?.missing)
+    let listing = list_below(context, folder, work, false).await?;
+    match listing.failed {
+        Some((num_folders, first, error)) => Err(ScanError::Incomplete { num_folders, first, error }),
+        None => Ok(listing.missing),
+    }
 }
 
 async fn list_below(

@@ -32,7 +32,10 @@ pub(super) async fn sync_paths(
     }
     let mut gone = found.gone;
     let changes = examine_all(context, found.existing).await?;
-    context.apply(changes, work).await?;
+    let applied = context.apply(changes, work).await?;
+    if applied.added + applied.moved > 0 || !gone.is_empty() || !found.folders.is_empty() {
+        context.rescan_if_linked(work)?;
+    }
     gone.extend(compare_folders(context, found.folders, work).await?);
     mark_done(context);
     Ok(gone)

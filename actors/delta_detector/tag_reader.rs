@@ -4,6 +4,8 @@
 //! never depends on what a file claims. Every range carries a permit of the tags lane; ranges that the walker wants
 //! together are fetched together.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use futures_util::future::try_join_all;
 use musicfs_protocol::change::TagOutcome;
 use musicfs_protocol::fetch::Purpose;
@@ -34,20 +36,25 @@ pub(super) async fn read_tags(
     }
 }
 
-/// Whether an error concerns one file and not the whole origin.
+/// Whether an error concerns one file, and not the whole origin or the moment.
 fn is_about_this_file(error: &FetchError) -> bool {
-    !matches!(error, FetchError::Offline { .. })
+    !matches!(error, FetchError::Offline { .. } | FetchError::Busy | FetchError::Timeout)
 }
 
 async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> Result<TagOutcome, ScanError> {
     let name = path.file_name().unwrap_or_default();
     let mut scan = TagScan::new(name, version.size, context.ports.tag_head_bytes);
     for _ in 0..MAX_ROUNDS {
-        match scan.step() {
+        // A walker that panics on some file is a defect, and must not take the pipeline of every origin along.
+        let Ok(step) = catch_unwind(AssertUnwindSafe(|| scan.step())) else { return Ok(TagOutcome::Malformed) };
+        match step {
             TagStep::Need(ranges) => {
                 let fetches = ranges.into_iter().map(|range| fetch(context, path, version, range));
                 for part in try_join_all(fetches).await? {
-                    scan.feed(part.offset, &part.bytes);
+                    let feeding = catch_unwind(AssertUnwindSafe(|| scan.feed(part.offset, &part.bytes)));
+                    if feeding.is_err() {
+                        return Ok(TagOutcome::Malformed);
+                    }
                 }
             }
             TagStep::Done(TagScanResult::Tags(tags)) => return Ok(TagOutcome::Read(tags)),

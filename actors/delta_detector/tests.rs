@@ -291,7 +291,7 @@ impl ReadCatalog for FakeCatalog {
 
     fn origin_summary(&self, _: &OriginId) -> Result<OriginSummary, CatalogError> {
         let state = self.0.lock();
-        Ok(OriginSummary { files: state.files.len() as u64, listed_root: state.listed_root })
+        Ok(OriginSummary { files: state.files.len() as u64, listed_root: state.listed_root, has_links: false })
     }
 
     fn library_summary(&self) -> Result<LibrarySummary, CatalogError> {
@@ -481,6 +481,47 @@ async fn hard_link_is_a_file_of_its_own() {
     bench.touch(&["b.mp3"]).await;
     bench.assert_same();
     assert_ne!(bench.ids()["a.mp3"], bench.ids()["b.mp3"]);
+}
+
+#[actix::test]
+async fn hard_links_that_replace_one_file_are_all_there() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, 1);
+    bench.rescan(false).await;
+    let before = bench.ids()["a.mp3"];
+    bench.take("a.mp3");
+    bench.put("b.mp3", 4096, 1);
+    bench.put("c.mp3", 4096, 1);
+    bench.rescan(false).await;
+    bench.assert_same();
+    assert_eq!(bench.ids().values().filter(|&&id| id == before).count(), 1, "one of them is what a became");
+}
+
+#[actix::test]
+async fn file_replaced_by_one_that_was_known_keeps_its_id_when_it_is_renamed_later() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, 1);
+    bench.put("new.mp3", 8192, 2);
+    bench.rescan(false).await;
+    let before = bench.ids()["a.mp3"];
+    let entry = bench.take("new.mp3");
+    bench.origin.lock().files.insert(path("a.mp3"), entry);
+    bench.touch(&["a.mp3", "new.mp3"]).await;
+    assert_eq!(bench.ids(), HashMap::from([("a.mp3".to_owned(), before)]));
+    let entry = bench.take("a.mp3");
+    bench.origin.lock().files.insert(path("renamed.mp3"), entry);
+    bench.touch(&["a.mp3", "renamed.mp3"]).await;
+    assert_eq!(bench.ids(), HashMap::from([("renamed.mp3".to_owned(), before)]));
+}
+
+#[test]
+fn word_of_a_person_survives_a_later_rescan() {
+    let work = Work::default();
+    let mut queue = jobs::Queue::default();
+    queue.add_rescan(RescanOrigin { accept_removals: true, work: work.begin() });
+    queue.add_rescan(RescanOrigin { accept_removals: false, work: work.begin() });
+    assert!(queue.rescan.expect("waiting").accept_removals);
+    assert_eq!(work.pending(), 0);
 }
 
 #[actix::test]

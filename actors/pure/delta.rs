@@ -22,10 +22,10 @@ pub struct FileState<'a> {
 pub enum Difference {
     /// Nothing.
     None,
-    /// Only permission bits, or the inode's change time together with them.
+    /// Only permission bits, at an origin that shows no change time.
     Attributes,
-    /// The inode changed and the version did not: an editor that puts the mtime back looks like this. Tags are read
-    /// again; the version stays.
+    /// The inode changed and the version did not: an editor that puts the mtime back looks like this, whether or not
+    /// permission bits changed too. Tags are read again; the version stays.
     Suspect,
     /// Another version.
     Modified,
@@ -35,10 +35,10 @@ pub enum Difference {
 pub fn compare(known: FileState<'_>, seen: FileState<'_>) -> Difference {
     if known.version != seen.version {
         Difference::Modified
-    } else if known.mode != seen.mode {
-        Difference::Attributes
     } else if known.ctime != seen.ctime && seen.ctime.is_some() {
         Difference::Suspect
+    } else if known.mode != seen.mode {
+        Difference::Attributes
     } else {
         Difference::None
     }
@@ -102,7 +102,8 @@ mod tests {
         let known = FileState { version: &one, ctime: at(1), mode: 0o644 };
         let cases = [
             (known, Difference::None),
-            (FileState { mode: 0o600, ctime: at(2), ..known }, Difference::Attributes),
+            (FileState { mode: 0o600, ctime: at(2), ..known }, Difference::Suspect),
+            (FileState { mode: 0o600, ctime: None, ..known }, Difference::Attributes),
             (FileState { ctime: at(2), ..known }, Difference::Suspect),
             (FileState { ctime: None, ..known }, Difference::None),
             (FileState { version: &other, ..known }, Difference::Modified),
