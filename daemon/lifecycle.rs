@@ -3,7 +3,7 @@
 //! ```text
 //!  mounting ──► waiting for first scans ──► ready ──► stopping ──► ended
 //!                    10 s at most                        ▲
-//!            SIGTERM, SIGINT, `stop`, an unmount by others, frozen actors
+//!    SIGTERM, SIGINT, SIGHUP, SIGQUIT, `stop`, an unmount by others, frozen actors
 //! ```
 //!
 //! Stopping: what waits is answered with an error, the invalidator is disarmed (a notification to a mount that goes away
@@ -55,16 +55,23 @@ pub(crate) fn end_process(status: u8) -> ! {
     }
 }
 
-/// The signals that stop the daemon.
+/// The signals that stop the daemon. A terminal that is closed (SIGHUP) or a `^\` must not leave a dead mount either.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+    quit: Signal,
 }
 
 impl StopSignals {
     /// Takes the signals over from their default action.
     pub(crate) fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
     }
 
     /// Waits for the next one.
@@ -72,6 +79,8 @@ impl StopSignals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 

@@ -16,20 +16,21 @@ use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, RawVi
 use musicfs_actors::control_server::{self, BindError, BoundSocket};
 use musicfs_actors::fetcher::LocalDirect;
 use musicfs_actors::fuse_front::{
-    DirectOrigin, Edge, EdgeConfig, MountConfig, MountError, Mounted, Ownership, clear_stale, mount,
+    DirectOrigin, Edge, EdgeConfig, MountConfig, MountError, Mounted, Ownership, clear_stale, mount, resolve_links,
 };
 use musicfs_actors::storage::{Storage, StorageConfig, StorageError};
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{CatalogError, RefuseWaiting};
 use musicfs_pure::escape::escape;
+use musicfs_pure::ids::OriginId;
 use musicfs_pure::tags::art;
 use tokio::sync::watch;
 
 use crate::config::{self, Config, OriginConfig, ReadyRule};
 use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
-use crate::notify::{self, ServiceManager};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
+use crate::service_manager::{self, ServiceManager};
 use crate::supervision::{ActorSpec, StartActors, StopActors, StopReason, Supervisor};
 use crate::wiring::{BARRIER_FOLDER, House};
 
@@ -38,6 +39,9 @@ const NUM_FUSE_THREADS: usize = 4;
 
 /// How long the process waits for the last reader of a mount that is gone from the tree.
 const LAST_READER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long following the links of a path may take at the start.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Open files that the daemon asks the system for: thousands of handles, each a descriptor.
 const WANTED_DESCRIPTORS: u64 = 65_536;
@@ -62,6 +66,20 @@ pub enum RunError {
     /// The control socket cannot be bound.
     #[error(transparent)]
     Socket(#[from] BindError),
+    /// Links lead the library and an origin into each other.
+    #[error(
+        "through its links the mountpoint {mountpoint:?} lies {relation} origin {origin} {root:?}; choose another mountpoint"
+    )]
+    Nested {
+        /// The mountpoint without links.
+        mountpoint: PathBuf,
+        /// How it lies to the origin.
+        relation: &'static str,
+        /// The origin.
+        origin: OriginId,
+        /// Its root without links.
+        root: PathBuf,
+    },
     /// The library cannot be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),
@@ -153,7 +171,7 @@ async fn live(
     start_actors(&supervisor, vec![control]).await;
 
     let edge = make_edge(&config, &house, &foundation);
-    let mounted = mount_library(&config, &edge)?;
+    let mounted = mount_library(&config, &edge).inspect_err(|_| foundation.socket.remove_file())?;
     let kernel = Arc::new(mounted.notifier());
     let specs = house.specs(&config, &foundation.pools, &foundation.catalog, &edge, kernel);
     start_actors(&supervisor, specs).await;
@@ -166,7 +184,7 @@ async fn live(
     };
     let reason = wait_for_stop(&mut signals, &mut requests, unmounted).await;
     tracing::info!(?reason, "stopping");
-    notify::stopping();
+    service_manager::stopping();
     signals.exit_at_next();
     shut_down(&house, &supervisor, &mounted).await;
     foundation.socket.remove_file();
@@ -205,13 +223,31 @@ fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edg
 fn mount_library(config: &Config, edge: &Arc<Edge>) -> Result<Mounted, RunError> {
     let cleared = clear_stale(&config.mountpoint)?;
     tracing::debug!(?cleared, "looked for a mount that an earlier daemon left behind");
-    create_folder(&config.mountpoint)?;
+    check_nesting(config)?;
+    if !config.mountpoint.exists() {
+        create_folder(&config.mountpoint)?;
+    }
     let mount_config = MountConfig {
         mountpoint: config.mountpoint.clone(),
         allow_other: config.access.allow_other,
         num_threads: NUM_FUSE_THREADS,
     };
     Ok(mount(&mount_config, edge)?)
+}
+
+/// The configuration was checked by text; here links are followed, now that no dead mount is in the way. An origin that
+/// does not answer is left unchecked: it cannot hold the mountpoint and hang.
+fn check_nesting(config: &Config) -> Result<(), RunError> {
+    let resolve = |path: &Path| resolve_links(path, RESOLVE_LIMIT);
+    let Some(mountpoint) = resolve(&config.mountpoint) else { return Ok(()) };
+    for origin in &config.origins {
+        let Some(root) = resolve(&origin.root) else { continue };
+        if let Some(relation) = config::paths::relation(&mountpoint, &root) {
+            let origin = origin.id.clone();
+            return Err(RunError::Nested { mountpoint, relation, origin, root });
+        }
+    }
+    Ok(())
 }
 
 /// Opens the root when it may be looked at, and says so.

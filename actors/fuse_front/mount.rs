@@ -104,7 +104,7 @@ pub enum MountError {
     #[error("fusermount3 is not installed; install it with `sudo apt-get install fuse3`")]
     FusermountMissing,
     /// The setuid helper did not mount.
-    #[error("fusermount3 failed: {0}; `musicfs doctor` looks for the usual causes")]
+    #[error("fusermount3 failed: {0}; check that fuse3 is installed and that /dev/fuse may be opened by you")]
     FusermountFailed(String),
     /// Other users may be let in only when the system's administrator agrees.
     #[error(

@@ -6,7 +6,7 @@
 //! answer may be busy, so it is left alone too.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -58,6 +58,17 @@ pub fn mount_answers(mountpoint: &Path, limit: Duration) -> bool {
     let mut command = Command::new("stat");
     command.args(["-f", "--"]).arg(mountpoint);
     matches!(helper::run(command, limit), Ok(Ending::Exited { success: true, .. }))
+}
+
+/// Where a path leads when its links are followed, asked by a child because it may lead to something that hangs; nothing
+/// when it does not answer within `limit`. Parts that do not exist stay as they are.
+pub fn resolve_links(path: &Path, limit: Duration) -> Option<PathBuf> {
+    let mut command = Command::new("realpath");
+    command.args(["-m", "-z", "--"]).arg(path);
+    match helper::run(command, limit) {
+        Ok(Ending::Exited { success: true, text }) => Some(PathBuf::from(text.trim_end_matches('\0'))),
+        _ => None,
+    }
 }
 
 /// Whether a mount of ours is dead for sure; the error says what it is otherwise.

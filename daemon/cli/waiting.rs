@@ -52,11 +52,14 @@ fn connect_until(ctx: &Context<'_>, deadline: Option<Instant>) -> Result<Client,
         // One that is just starting answers the handshake when it is ready for it.
         let limit = remaining(deadline).map(|left| left.max(TICK));
         match Client::connect(&socket, limit) {
-            Err(CliError::NoDaemon { .. }) if remaining(deadline) == Some(Duration::ZERO) => {
+            Err(CliError::NoDaemon { .. } | CliError::ConnectionLost)
+                if remaining(deadline) == Some(Duration::ZERO) =>
+            {
                 let waiting_for = format!("no daemon has appeared at {}", socket.display());
                 return Err(CliError::TimedOut { waiting_for });
             }
-            Err(CliError::NoDaemon { .. }) => std::thread::park_timeout(TICK),
+            // One that was killed this moment may still have accepted; the next one is what is waited for.
+            Err(CliError::NoDaemon { .. } | CliError::ConnectionLost) => std::thread::park_timeout(TICK),
             result => return result,
         }
     }

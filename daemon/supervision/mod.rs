@@ -150,6 +150,9 @@ impl Supervisor {
     /// The thread is left alone: nothing can stop it, and what it may still write is refused by its writer's generation.
     fn abandon(&mut self, index: usize, ctx: &mut Context<Self>) {
         self.abandoned_threads += 1;
+        if let Some(running) = self.actors[index].running.take() {
+            running.stop(); // takes effect should the thread ever come back
+        }
         if self.abandoned_threads >= MAX_ABANDONED_THREADS {
             tracing::error!("too many actor threads are frozen; the daemon ends so that it can be started afresh");
             self.stop.send_replace(Some(StopReason::Frozen));

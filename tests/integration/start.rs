@@ -211,3 +211,15 @@ fn known_library_is_whole_at_once_at_the_next_start() {
     daemon.scanned();
     daemon.stop();
 }
+
+#[test]
+fn mountpoint_that_a_link_leads_into_an_origin_is_refused() {
+    let home = Sandbox::new();
+    fs::create_dir(home.origin().join("empty")).unwrap();
+    let link = home.path("link");
+    std::os::unix::fs::symlink(home.origin().join("empty"), &link).unwrap();
+    let origin = format!("a={}", home.origin().display());
+    let finished = home.cli(&["mount", link.to_str().unwrap(), "--origin", &origin]);
+    assert_refused(&home, finished, &["through its links", "choose another"]);
+    assert!(!home.socket().exists(), "a start that failed leaves no socket");
+}

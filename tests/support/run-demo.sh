@@ -63,6 +63,7 @@ make_demo() {
 }
 
 if [ -n "${MUSIC:-}" ]; then
+  [ -d "$MUSIC" ] || { say "MUSIC=$MUSIC is not a folder" >&2; exit 2; }
   music=$(realpath "$MUSIC")
 else
   [ -d "$run/music" ] || make_demo
