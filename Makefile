@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-build build run test test-long lint bench install
+.PHONY: help deps deps-test build run test test-long lint bench install
 
 PREFIX ?= $(HOME)/.local
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -20,6 +20,7 @@ TEST_TOOLS := ffmpeg:ffmpeg metaflac:flac id3v2:id3v2 mpd:mpd mpc:mpc fio:fio rs
 
 help:
 	@echo "make deps      install the missing Debian packages and check the Rust toolchain"
+	@echo "make deps-test and what only the tests use (players, taggers)"
 	@echo "make run       build, mount a demo library in ./run, show it (MUSIC=/path: your own folder)"
 	@echo "make test      every test, as CI runs them"
 	@echo "make test-long the long forms of the random tests"
@@ -53,7 +54,7 @@ LIBCLANG := ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/
 # The distribution's own python has the module, whatever other python comes first in PATH.
 MUTAGEN := /usr/bin/python3 -c 'import mutagen' 2>/dev/null || missing="$$missing python3-mutagen";
 
-deps-build:
+deps:
 	@$(call install_missing,$(BUILD_TOOLS) $(RUN_TOOLS),$(LIBCLANG))
 	@if ! command -v cargo >/dev/null; then \
 	  echo "cargo is missing; install Rust from https://rustup.rs and open a new shell" >&2; exit 1; fi
@@ -62,10 +63,10 @@ deps-build:
 	if [ "$$(printf '%s\n%s\n' "$$want" "$$have" | sort -V | head -n1)" != "$$want" ]; then \
 	  echo "cargo $$have is too old, $$want is needed; run: rustup update stable" >&2; exit 1; fi
 
-deps: deps-build
+deps-test: deps
 	@$(call install_missing,$(TEST_TOOLS),$(MUTAGEN))
 
-build: deps-build
+build: deps
 	@if [ ! -d "$(TARGET_DIR)/release/build" ] || ! ls -d "$(TARGET_DIR)"/release/build/librocksdb-sys-* >/dev/null 2>&1; then \
 	  echo "The first build takes about half an hour on two cores: RocksDB is compiled from source."; fi
 	@cargo build --release --locked --bin musicfs
@@ -75,7 +76,7 @@ run: build
 
 # nextest where it is installed, else cargo test: the same tests. What had to be left out is listed: after the runner's
 # summary on a terminal, before it in a log, which then ends with the summary.
-test: deps
+test: deps-test
 	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	export MUSICFS_SKIP_LOG=$$work/left-out; \
 	left_out() { if [ -s "$$MUSICFS_SKIP_LOG" ]; then echo "left out:"; sort -u "$$MUSICFS_SKIP_LOG" | sed 's/^/  /'; fi; }; \
@@ -86,7 +87,7 @@ test: deps
 	else $$runner >"$$work/out" 2>&1 || status=$$?; left_out; cat "$$work/out"; fi; \
 	exit $$status
 
-test-long: deps
+test-long: deps-test
 	@mkdir -p tests/runs; \
 	export MUSICFS_OPS=$${MUSICFS_OPS:-10000} MUSICFS_KILLS=$${MUSICFS_KILLS:-100}; \
 	{ echo "$$(date -u +%FT%TZ), $$(git rev-parse --short HEAD), $$(uname -r), $$(nproc) processors"; \
@@ -94,11 +95,11 @@ test-long: deps
 	    | grep -E '^(test |running |test result|.*MUSICFS_SEED|.*panicked)'; } | tee tests/runs/long.txt; \
 	exit $${PIPESTATUS[0]}
 
-lint: deps-build
+lint: deps
 	@cargo fmt --all --check
 	@cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
-bench: deps-build
+bench: deps
 	@cargo bench --locked -p musicfs-benches
 
 install: build
