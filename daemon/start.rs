@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, System};
 use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
@@ -39,6 +39,10 @@ const NUM_FUSE_THREADS: usize = 4;
 
 /// How long the process waits for the last reader of a mount that is gone from the tree.
 const LAST_READER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the lock of a daemon that was killed may outlive it, and how often it is tried.
+const LOCK_LIMIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// How long following the links of a path may take at the start.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(2);
@@ -109,7 +113,7 @@ impl Foundation {
         for folder in [&config.state_dir, &config.cache_dir, &config.state_dir.join(BARRIER_FOLDER)] {
             create_folder(folder)?;
         }
-        let storage = Arc::new(Storage::open(&StorageConfig { state_dir: config.state_dir.clone() })?);
+        let storage = Arc::new(open_storage(&StorageConfig { state_dir: config.state_dir.clone() })?);
         let catalog = CatalogShared::open(storage, catalog_config(config))?;
         let socket = Arc::new(control_server::bind(&config.socket_path)?);
         let mut pools = BTreeMap::new();
@@ -119,6 +123,17 @@ impl Foundation {
         }
         let probes = Arc::new(BoundedPool::for_probes()?);
         Ok(Self { catalog, socket, pools, probes })
+    }
+}
+
+/// Opens the state. A daemon that was killed a moment ago holds its lock until the kernel has cleared it away.
+fn open_storage(config: &StorageConfig) -> Result<Storage, StorageError> {
+    let until = Instant::now() + LOCK_LIMIT;
+    loop {
+        match Storage::open(config) {
+            Err(StorageError::AlreadyInUse { .. }) if Instant::now() < until => std::thread::park_timeout(LOCK_POLL),
+            result => return result,
+        }
     }
 }
 
