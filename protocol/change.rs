@@ -38,7 +38,8 @@ pub struct PathsSettled {
     pub work: WorkToken,
 }
 
-/// control_server, watcher, debouncer, supervisor → `delta_detector` (event): compare the whole origin with what is known.
+/// control_server, watcher, debouncer, health_monitor, supervisor → `delta_detector` (event): compare the whole origin with
+/// what is known. The detector asks itself too, after a failure that may pass and when names change beside links.
 #[derive(Clone, Debug)]
 pub struct RescanOrigin {
     /// Removals beyond the quarantine's limit are wanted.
