@@ -27,6 +27,7 @@ use musicfs_pure::tags::art;
 use tokio::sync::watch;
 
 use crate::config::{self, Config, OriginConfig, ReadyRule};
+use crate::failpoints;
 use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
@@ -95,6 +96,7 @@ pub enum RunError {
 /// Runs a daemon until something stops it. `on_ready` is called once, when the library may be looked at.
 pub fn run(config: Config, on_ready: impl FnOnce() + 'static) -> Result<ExitReason, RunError> {
     panic_hook::install();
+    failpoints::follow();
     raise_descriptor_limit();
     let foundation = Foundation::lay(&config)?;
     System::new().block_on(live(config, foundation, on_ready))

@@ -9,6 +9,7 @@
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod encode;
+pub(crate) mod failpoints;
 pub(crate) mod metrics;
 pub(crate) mod music;
 pub(crate) mod random;
