@@ -178,6 +178,7 @@ fn library_is_named_where_it_belongs_only() {
         ("notify", "actors/watcher"),
         ("rocksdb", "actors/storage"),
         ("lofty", "actors/pure/tags"),
+        ("fastcdc", "actors/pure/chunking"),
         ("figment", "daemon/config"),
         ("prometheus_client", "protocol"),
     ] {

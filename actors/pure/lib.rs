@@ -5,11 +5,16 @@
 //! crate what to do, and act. Everything that an origin says (names, sizes, tag bytes) is hostile until a constructor
 //! in here has accepted it.
 
+pub mod chunking;
+pub mod content;
 pub mod debounce;
 pub mod delta;
 pub mod escape;
+pub mod eviction;
 pub mod ids;
 pub mod naming;
+pub mod piece_table;
+pub mod readahead;
 pub mod restart;
 pub mod tags;
 pub mod template;
