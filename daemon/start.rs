@@ -148,6 +148,7 @@ fn catalog_config(config: &Config) -> CatalogConfig {
         origins: config.origins.iter().map(catalog_origin).collect(),
         template: config.template.clone(),
         options: config.template_options.clone(),
+        case_insensitive: config.case_insensitive,
         raw_view: match config.raw_view {
             config::RawView::Hidden => RawView::Hidden,
             config::RawView::Listed => RawView::Listed,

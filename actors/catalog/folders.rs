@@ -18,16 +18,26 @@ impl Writer {
     pub(super) fn library_folder(&mut self, names: &[Vec<u8>]) -> Result<Ino, CatalogError> {
         let mut folder = Ino::ROOT;
         for name in names {
-            folder = match self.rows.named_entry(folder, name)? {
-                Some((ino, Role::Folder)) => ino,
-                Some((ino, role)) => {
-                    self.give_way(folder, ino, &role)?;
-                    self.make_library_folder(folder, name)?
-                }
-                None => self.make_library_folder(folder, name)?,
+            folder = match self.merged_folder(folder, name)? {
+                Some(ino) => ino,
+                None => self.folder_named(folder, name)?,
             };
         }
         Ok(folder)
+    }
+
+    /// The folder of exactly this name, made where it is missing.
+    fn folder_named(&mut self, parent: Ino, name: &[u8]) -> Result<Ino, CatalogError> {
+        let ino = match self.rows.named_entry(parent, name)? {
+            Some((ino, Role::Folder)) => ino,
+            Some((ino, role)) => {
+                self.give_way(parent, ino, &role)?;
+                self.make_library_folder(parent, name)?
+            }
+            None => self.make_library_folder(parent, name)?,
+        };
+        self.remember_folded(parent, name, ino);
+        Ok(ino)
     }
 
     fn make_library_folder(&mut self, parent: Ino, name: &[u8]) -> Result<Ino, CatalogError> {
@@ -40,7 +50,7 @@ impl Writer {
     }
 
     /// Takes out what has the name that a folder is about to get; its group is settled again.
-    fn give_way(&mut self, folder: Ino, ino: Ino, role: &Role) -> Result<(), CatalogError> {
+    pub(super) fn give_way(&mut self, folder: Ino, ino: Ino, role: &Role) -> Result<(), CatalogError> {
         if matches!(role, Role::Art { .. }) {
             return self.remove_made_cover(folder);
         }
@@ -60,6 +70,7 @@ impl Writer {
             return Ok(());
         }
         if let Some((parent, name)) = self.unlink(folder)? {
+            self.forget_folded(parent, &name, folder)?;
             self.pending.mark_name(parent, &name);
         }
         Ok(())

@@ -8,7 +8,7 @@
 //! | children | folder, entry | what a listing shows |
 //! | files, tags | file | the file, its tags |
 //! | wants | library folder, wanted name, 0, class, file | entry, 0 while hidden |
-//! | albums | library folder, role, file | see [`AlbumRole`] |
+//! | albums | library folder, role, file or folded name | see [`AlbumRole`] |
 //! | sources | raw folder, library folder | number of tracks |
 //! | sources | raw folder, 0, file | – (a sidecar) |
 //! | identities | origin, inode, size, mtime, file | – |
@@ -51,6 +51,11 @@ pub(super) enum AlbumRole {
     Cover = 1,
     /// A track with embedded art is here.
     Art = 2,
+    /// How a track below writes this folder's name; only where folders are merged.
+    Spelling = 3,
+    /// A folder in here whose name folds to what the key ends with; only where folders are merged. The value is the inode
+    /// number.
+    Folded = 4,
 }
 
 /// What stands in the place of a library folder where `sources` keeps the sidecars of a raw folder: no entry has this
@@ -115,6 +120,17 @@ pub(super) fn album_role(folder: Ino, role: AlbumRole) -> [u8; 9] {
 
 pub(super) fn album(folder: Ino, role: AlbumRole, file: FileId) -> Vec<u8> {
     [&album_role(folder, role)[..], &number(file.0)].concat()
+}
+
+/// The folder whose name folds to this one.
+pub(super) fn folded(parent: Ino, folded_name: &[u8]) -> Vec<u8> {
+    [&album_role(parent, AlbumRole::Folded)[..], folded_name].concat()
+}
+
+/// Whether a row of `albums` is there because folders are merged.
+pub(super) fn is_of_merging(album: &[u8]) -> bool {
+    let roles = [AlbumRole::Spelling as u8, AlbumRole::Folded as u8];
+    album.get(size_of::<u64>()).is_some_and(|role| roles.contains(role))
 }
 
 /// How many tracks out of a raw folder are in a library folder.

@@ -28,6 +28,7 @@ mod reader;
 mod rows;
 mod self_check;
 mod shared;
+mod spelling;
 mod tables;
 mod tag_rows;
 #[cfg(test)]

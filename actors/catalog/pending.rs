@@ -18,6 +18,8 @@ pub(super) struct Pending {
     pub(super) groups: BTreeSet<(Ino, Vec<u8>)>,
     /// Library folders whose made cover must be decided again.
     pub(super) covers: BTreeSet<Ino>,
+    /// Library folders whose spelling must be decided again.
+    pub(super) spellings: BTreeSet<Ino>,
     /// Folders that lost an entry.
     pub(super) maybe_empty: BTreeSet<Ino>,
     /// Files that show something else than before.

@@ -29,6 +29,9 @@ pub(super) struct Arrangement<'a> {
     pub(super) is_placed_anew: bool,
 }
 
+/// A place, and the folders as the template writes them, from the root down.
+type Wish = (Place, Vec<Vec<u8>>);
+
 /// Whether a file is a track of the library.
 pub(super) fn is_track(row: &FileRow) -> bool {
     matches!(row.tags, TagState::Read | TagState::Malformed)
@@ -47,12 +50,17 @@ impl Writer {
         old: Option<&FileRow>,
         row: &mut FileRow,
     ) -> Result<(), CatalogError> {
-        let place = match (is_track(row), arrangement.is_placed_anew) {
-            (false, _) => None,
-            (true, false) => row.place.clone(),
-            (true, true) => self.wanted_place(arrangement, row)?,
+        let before = row.place.clone();
+        let (place, folders) = match (is_track(row), arrangement.is_placed_anew) {
+            (false, _) => (None, None),
+            (true, false) => (before.clone(), None),
+            (true, true) => self.wanted_place(arrangement, row)?.unzip(),
         };
         self.place_track(arrangement.file, old, row, place)?;
+        let stays = is_track(row) && !arrangement.is_placed_anew;
+        if !stays {
+            self.move_spelling(arrangement.file, before.as_ref(), row.place.as_ref().zip(folders.as_deref()))?;
+        }
         // Last: sidecars that come or go with a track have the names of their stored rows, and this one's is the old one.
         self.arrange_sidecar(arrangement.file, old, Some(row))
     }
@@ -61,11 +69,12 @@ impl Writer {
     pub(super) fn withdraw(&mut self, file: FileId, row: &mut FileRow) -> Result<(), CatalogError> {
         let old = row.clone();
         self.place_track(file, Some(&old), row, None)?;
+        self.move_spelling(file, old.place.as_ref(), None)?;
         self.arrange_sidecar(file, Some(&old), None)
     }
 
-    /// Where the template wants a track; its folders are made.
-    fn wanted_place(&mut self, arrangement: &Arrangement<'_>, row: &FileRow) -> Result<Option<Place>, CatalogError> {
+    /// Where the template wants a track, and how it writes the folders; they are made.
+    fn wanted_place(&mut self, arrangement: &Arrangement<'_>, row: &FileRow) -> Result<Option<Wish>, CatalogError> {
         let tags = match row.tags {
             TagState::Read => self.rows.tags(arrangement.file, row.art)?,
             _ => None,
@@ -78,7 +87,7 @@ impl Writer {
         };
         let Some(rendered) = self.shared.template.render(&track, &self.shared.options) else { return Ok(None) };
         let folder = self.library_folder(&rendered.folders)?;
-        Ok(Some(Place { folder: folder.0, wanted: rendered.name }))
+        Ok(Some((Place { folder: folder.0, wanted: rendered.name }, rendered.folders)))
     }
 
     /// Moves a track's wish, and what hangs on it: its source folder's sidecars, its embedded cover, the count.

@@ -60,6 +60,8 @@ pub struct CatalogConfig {
     pub template: Template,
     /// Defaults of the template.
     pub options: TemplateOptions,
+    /// Folders that differ in upper and lower case only are one.
+    pub case_insensitive: bool,
     /// How `.origins` is shown.
     pub raw_view: RawView,
 }
@@ -81,6 +83,7 @@ pub struct CatalogShared {
     pub(super) storage: Arc<Storage>,
     pub(super) template: Template,
     pub(super) options: TemplateOptions,
+    pub(super) case_insensitive: bool,
     pub(super) raw_view: RawView,
     /// How often the catalog has been opened; revisions are counted within one generation.
     pub(super) generation: u64,
@@ -90,14 +93,23 @@ pub struct CatalogShared {
 impl CatalogShared {
     /// Opens the catalog: O(number of origins), one synced write.
     pub fn open(storage: Arc<Storage>, config: CatalogConfig) -> Result<Arc<Self>, CatalogError> {
-        let CatalogConfig { origins, template, options, raw_view } = config;
+        let CatalogConfig { origins, template, options, case_insensitive, raw_view } = config;
         let mut opening = Opening { rows: Overlay::new(Arc::clone(&storage)), ids: Ids::new(), now: wall_clock() };
         let generation = opening.next_generation()?;
         opening.make_fixed_folders()?;
         let origins = opening.settle_origins(&origins)?;
-        opening.compare_template(template_fingerprint(&template, &options))?;
+        opening.compare_template(template_fingerprint(&template, &options, case_insensitive))?;
         opening.rows.commit(true)?;
-        Ok(Arc::new(Self { youngest_writer: Mutex::new(0), storage, template, options, raw_view, generation, origins }))
+        Ok(Arc::new(Self {
+            youngest_writer: Mutex::new(0),
+            storage,
+            template,
+            options,
+            case_insensitive,
+            raw_view,
+            generation,
+            origins,
+        }))
     }
 
     /// A get-only handle.
@@ -123,11 +135,14 @@ pub(super) fn wall_clock() -> Timestamp {
 
 /// Tells templates apart. Were the text of the options to change with the program, tracks would be placed once more,
 /// which moves none.
-fn template_fingerprint(template: &Template, options: &TemplateOptions) -> [u8; 32] {
+fn template_fingerprint(template: &Template, options: &TemplateOptions, case_insensitive: bool) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(template.source().len() as u64).to_be_bytes());
     hasher.update(template.source());
     hasher.update(format!("{options:?}").as_bytes());
+    if case_insensitive {
+        hasher.update(b"case_insensitive");
+    }
     hasher.finalize().into()
 }
 

@@ -12,7 +12,7 @@ use musicfs_pure::tags::TrackTags;
 use serde::de::DeserializeOwned;
 
 use super::codec::{damaged, decode, decode_u64};
-use super::keys;
+use super::keys::{self, AlbumRole};
 use super::rows::{ChildRow, EntryRow, FileRow, Role, Shown};
 use super::tag_rows::{DiskArt, TagsRow};
 use crate::storage::{Family, Storage, VisitRow};
@@ -124,6 +124,17 @@ pub(super) trait Rows {
             keys.len() < limit
         })?;
         Ok(keys)
+    }
+
+    /// How the lowest file id below a folder writes its name; nothing where folders are not merged.
+    fn spelling_of(&self, folder: Ino) -> Result<Option<Vec<u8>>, CatalogError> {
+        let spellings = keys::album_role(folder, AlbumRole::Spelling);
+        let mut first = None;
+        self.scan(Family::Albums, &spellings, &spellings, &mut |_, spelling| {
+            first = Some(spelling.to_vec());
+            false
+        })?;
+        Ok(first)
     }
 
     /// Whether any key begins with the prefix.

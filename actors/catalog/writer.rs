@@ -1,8 +1,8 @@
 //! `Writer`: applies deltas to the catalog, one batch after another. The only writer there is.
 //!
 //! A change first alters what is known of its file (`files`, `raw`), then where the file wants to be (`places`), and marks
-//! what may look different because of it. Before a batch is committed the marks are settled (`groups`, `covers`,
-//! `folders`): names are given out, covers made, empty folders removed. So every batch is consistent in itself, and what
+//! what may look different because of it. Before a batch is committed the marks are settled (`spelling`, `groups`,
+//! `covers`, `folders`): folders are spelled, names given out, covers made, empty folders removed. So every batch is consistent in itself, and what
 //! the library looks like depends on the files alone, not on the order in which they came.
 //!
 //! Without actix, threads or a clock: `now` is an argument. After an error the batch is forgotten; what was committed
@@ -231,6 +231,8 @@ impl Writer {
     /// Looks at marks until none is left: an emptied folder frees a name in the folder above it, and so on upwards.
     fn settle(&mut self) -> Result<(), CatalogError> {
         loop {
+            let spellings = std::mem::take(&mut self.pending.spellings);
+            spellings.into_iter().try_for_each(|folder| self.settle_spelling(folder))?;
             let groups = std::mem::take(&mut self.pending.groups);
             let had_groups = !groups.is_empty();
             self.settle_groups(&groups)?;

@@ -54,6 +54,21 @@ fn character_len(first: u8) -> usize {
     }
 }
 
+/// What names have in common that differ in upper and lower case only: every character by Unicode's simple case folding,
+/// which knows no language (`ß` and `ẞ` are one, `ß` and `ss` are two, `I` and `ı` are two). Bytes that are no UTF-8 stay
+/// as they are, and so do composed and decomposed forms: those are other bytes, not another case.
+pub fn fold_case(name: &[u8]) -> Vec<u8> {
+    let mut folded = Vec::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let lower = unicode_case_mapping::case_folded(character).and_then(|code| char::from_u32(code.get()));
+            folded.extend_from_slice(lower.unwrap_or(character).encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        folded.extend_from_slice(chunk.invalid());
+    }
+    folded
+}
+
 /// A name's stem and its extension with the dot, which together are the name.
 ///
 /// An extension is 1 to [`MAX_EXTENSION_BYTES`] bytes without whitespace behind the last dot: `01. Intro` has none. A
@@ -207,6 +222,25 @@ mod tests {
         ] {
             assert_eq!(sanitize_component(from), to, "{}", from.escape_ascii());
         }
+    }
+
+    #[test]
+    fn names_that_differ_in_case_only_fold_to_one() {
+        for (one, other) in [
+            ("ac/dc", "AC/DC"),
+            ("BJÖRK", "Björk"),
+            ("ΣΊΣΥΦΟΣ", "Σίσυφος"),
+            ("Ленинград", "ЛЕНИНГРАД"),
+            ("STRAẞE", "Straße"),
+            ("K", "\u{212a}"),
+        ] {
+            assert_eq!(fold_case(one.as_bytes()), fold_case(other.as_bytes()), "{one}");
+        }
+        for (one, other) in [("ß", "ss"), ("I", "ı"), ("é", "e\u{301}"), ("a", "á")] {
+            assert_ne!(fold_case(one.as_bytes()), fold_case(other.as_bytes()), "{one}");
+        }
+        assert_eq!(fold_case(b"A\xc4\xff\xe4"), b"a\xc4\xff\xe4", "bytes that are no text have no case");
+        assert_eq!(fold_case(b"A\xffB"), b"a\xffb");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Family {
     Tags,
     /// (Library folder, wanted name, class, file id) → inode number.
     Wants,
-    /// (Library folder, role, file id): what decides about covers.
+    /// (Library folder, role, file id): what decides about covers, and about the spelling of folders.
     Albums,
     /// (Source folder, library folder): how many tracks of one are in the other; and each source folder's sidecars.
     Sources,

@@ -32,6 +32,8 @@ pub struct Resolved {
     pub template: Template,
     /// What stands in for missing fields.
     pub template_options: TemplateOptions,
+    /// Whether folders that differ in upper and lower case only are one.
+    pub case_insensitive: bool,
     /// Whether `.origins` is there.
     pub raw_view: RawView,
     /// When the library may be looked at.
@@ -84,6 +86,7 @@ pub fn resolve(layers: &Layers, flags: &Flags, surroundings: &Surroundings) -> R
         mountpoint: reader.path("mountpoint"),
         template,
         template_options,
+        case_insensitive: reader.is_on("case_insensitive"),
         raw_view: match reader.word("raw_view").as_str() {
             "listed" => RawView::Listed,
             "off" => RawView::Off,
@@ -137,6 +140,10 @@ impl Reader<'_> {
         }
     }
 
+    fn is_on(&self, name: &str) -> bool {
+        self.setting(name) == Some(Setting::Switch(true))
+    }
+
     fn number(&self, name: &str) -> Option<u32> {
         match self.setting(name) {
             Some(Setting::Number(number)) => u32::try_from(number).ok(),
@@ -174,7 +181,7 @@ impl Reader<'_> {
 
     fn access(&self) -> Access {
         Access {
-            allow_other: self.setting("allow_other") == Some(Setting::Switch(true)),
+            allow_other: self.is_on("allow_other"),
             uid: self.number("uid").unwrap_or(self.surroundings.uid),
             gid: self.number("gid").unwrap_or(self.surroundings.gid),
             umask: match self.setting("umask") {
@@ -195,7 +202,7 @@ impl Reader<'_> {
         let options = TemplateOptions {
             defaults,
             default_all: default_of("all"),
-            skip_on_missing: self.setting("skip_on_missing") == Some(Setting::Switch(true)),
+            skip_on_missing: self.is_on("skip_on_missing"),
         };
         (template, options)
     }

@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
     key("mountpoint", Kind::Path, None),
     key("template", Kind::Text, Some(DEFAULT_TEMPLATE)),
     key("skip_on_missing", Kind::Switch, Some("false")),
-    later("case_insensitive", Kind::Switch, &["false"]),
+    key("case_insensitive", Kind::Switch, Some("false")),
     key("raw_view", Kind::Choice(&["hidden", "listed", "off"]), Some("hidden")),
     key("ready", Kind::Choice(&["listed", "mounted"]), Some("listed")),
     key("allow_other", Kind::Switch, Some("false")),

@@ -109,6 +109,8 @@ pub struct Config {
     pub template: Template,
     /// What stands in for missing fields.
     pub template_options: TemplateOptions,
+    /// Whether folders that differ in upper and lower case only are one.
+    pub case_insensitive: bool,
     /// Whether `.origins` is there.
     pub raw_view: RawView,
     /// When it may be looked at.
@@ -174,6 +176,7 @@ fn complete(
             mountpoint,
             template: resolved.template,
             template_options: resolved.template_options,
+            case_insensitive: resolved.case_insensitive,
             raw_view: resolved.raw_view,
             ready: resolved.ready,
             access: resolved.access,

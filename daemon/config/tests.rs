@@ -163,12 +163,12 @@ fn unknown_keys_are_refused_with_file_key_and_nearest_key() {
 #[test]
 fn keys_of_later_features_are_refused_unless_they_ask_for_nothing() {
     let fine = Place::complete().user(
-        "case_insensitive = false\n[cache]\nsize = \"10240MiB\"\nreserve = \"1GiB\"\n[read]\ndeadline = \"18s\"\n\
+        "[cache]\nsize = \"10240MiB\"\nreserve = \"1GiB\"\n[read]\ndeadline = \"18s\"\n\
          [origin.nas]\nlocation = \"/mnt/nas\"\ncache = false\ninclude = [\"**\"]\nexclude = []\nuse_agent = true\n",
     );
     assert_eq!(fine.config().origins.len(), 2);
     let place = Place::complete().user(
-        "case_insensitive = true\n[cache]\nsize = \"1GiB\"\nverify = \"always\"\n[metrics]\nlisten = \"x\"\n\
+        "[cache]\nsize = \"1GiB\"\nverify = \"always\"\n[metrics]\nlisten = \"x\"\n\
          [origin.nas]\nlocation = \"/mnt/nas\"\ncache = true\nexclude = [\"*.tmp\"]\n",
     );
     let problems = place.problems().replace("/home/.config/musicfs/config.toml: ", "");
@@ -176,7 +176,6 @@ fn keys_of_later_features_are_refused_unless_they_ask_for_nothing() {
         problems,
         "`cache.size`: not supported yet; leave it out or write \"10GiB\"\n\
          `cache.verify`: not supported yet; leave it out or write \"first\"\n\
-         `case_insensitive`: not supported yet; leave it out or write false\n\
          `metrics.listen`: not supported yet; leave it out\n\
          `origin.nas.cache`: not supported yet; leave it out or write \"auto\" or false\n\
          `origin.nas.exclude`: not supported yet; leave it out or write []"

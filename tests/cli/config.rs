@@ -73,7 +73,7 @@ fn value_of_the_wrong_kind_is_refused_with_what_was_expected() {
 
 #[test]
 fn key_whose_feature_is_not_built_is_refused_as_not_supported_yet() {
-    for text in ["[cache]\nsize = \"2GiB\"", "[read]\nbudget = \"1GiB\"", "case_insensitive = true"] {
+    for text in ["[cache]\nsize = \"2GiB\"", "[read]\nbudget = \"1GiB\"", "[cache]\nverify = \"always\""] {
         let finished = configured(text).cli(&["config", "check"]).refused();
         assert!(finished.err().contains("not supported yet"), "{text}: {}", finished.err());
     }

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod arrangement;
 mod attributes;
 mod budget;
 mod changes;

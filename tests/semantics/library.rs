@@ -96,6 +96,39 @@ fn embedded_picture_is_the_cover_where_there_is_no_other() {
 }
 
 #[test]
+fn folders_are_merged_over_case_and_files_are_not() {
+    promised(
+        "With `case_insensitive`, folders that differ in upper and lower case only are one, spelled as the file that was found first has it; files stay as many as they are.",
+    );
+    let home = Sandbox::new();
+    home.configure("case_insensitive = true\n");
+    home.put("1.flac", &Track::new("Air", "Moon", 1, "T").flac());
+    let daemon = home.start();
+    home.put("2.flac", &Track::new("AIR", "moon", 1, "t").flac());
+    daemon.idle();
+    assert_eq!(files(&home.mnt()), set(["Air/Moon (2020)/01 - T.flac", "Air/Moon (2020)/01 - t.flac"]));
+    daemon.stop();
+}
+
+#[test]
+fn track_without_a_field_that_is_insisted_on_is_left_out() {
+    promised(
+        "With `skip_on_missing`, a track is left out while its tags lack a field that stands outside brackets in the template.",
+    );
+    let home = Sandbox::new();
+    home.configure("skip_on_missing = true\n");
+    let undated = Track { date: String::new(), ..Track::new("A", "B", 1, "T") };
+    home.put("1.flac", &undated.flac());
+    home.put("2.flac", &Track::new("A", "", 2, "T").flac());
+    let daemon = home.start();
+    assert_eq!(files(&home.mnt()), set(["A/B/01 - T.flac"]), "the year stands in brackets");
+    home.replace("2.flac", &Track::new("A", "B", 2, "T").flac());
+    daemon.idle();
+    assert_eq!(files(&home.mnt()), set(["A/B/01 - T.flac", "A/B (2020)/02 - T.flac"]));
+    daemon.stop();
+}
+
+#[test]
 fn raw_view_is_entered_by_name_and_not_listed() {
     promised(
         "`.origins/NAME` shows an origin as it is, with every file; it can be entered by name and is not listed unless `raw_view` says so.",

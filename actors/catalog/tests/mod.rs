@@ -125,6 +125,7 @@ fn config(template: &str, raw_view: RawView, origins: &[(&str, &str)]) -> Catalo
         origins: origins.iter().map(known).collect(),
         template: Template::parse(template.as_bytes()).unwrap(),
         options: TemplateOptions::default(),
+        case_insensitive: false,
         raw_view,
     }
 }

@@ -8,7 +8,7 @@ use musicfs_protocol::library::Revision;
 use musicfs_pure::tags::{ArtKind, ArtLocation};
 
 use super::{Fixture, TEMPLATE, art, config, file_stat, moved, other, path, put, read, removed, tags, track, with_art};
-use crate::catalog::RawView;
+use crate::catalog::{CatalogConfig, RawView};
 
 #[test]
 fn files_that_want_one_name_are_numbered_by_their_ids_and_move_up() {
@@ -220,5 +220,75 @@ fn last_track_that_is_renamed_to_a_sidecar_leaves_nothing_behind() {
     assert_eq!(fixture.paths(), ["A/T", "A/folder.png"]);
     fixture.apply(vec![moved("3.mp3", 1, file)]);
     assert_eq!(fixture.paths(), ["A/T"], "its tags are still to be read");
+    fixture.check();
+}
+
+/// A catalog whose folders are merged.
+fn merged() -> Fixture {
+    let config = config(TEMPLATE, RawView::Hidden, &[("o", "1"), ("p", "1")]);
+    Fixture::with(CatalogConfig { case_insensitive: true, ..config })
+}
+
+#[test]
+fn folders_that_differ_in_case_only_are_one_in_the_spelling_of_the_lowest_file_id() {
+    let mut fixture = merged();
+    fixture.apply(vec![track("1.mp3", 1, "AC/DC", "Live", "T"), track("2.mp3", 2, "Ac/Dc", "LIVE", "Y")]);
+    fixture.apply(vec![track("3.mp3", 3, "ac/dc", "Live", "t")]);
+    assert_eq!(fixture.paths(), ["AC_DC/Live/T", "AC_DC/Live/Y", "AC_DC/Live/t"], "files stay two");
+    let folders = [fixture.ino_at("AC_DC"), fixture.ino_at("AC_DC/Live")];
+    fixture.apply(vec![removed("1.mp3")]);
+    assert_eq!(fixture.paths(), ["Ac_Dc/LIVE/Y", "Ac_Dc/LIVE/t"]);
+    assert_eq!([fixture.ino_at("Ac_Dc"), fixture.ino_at("Ac_Dc/LIVE")], folders, "a folder that is spelled anew stays");
+    fixture.apply(vec![track("1.mp3", 1, "AC/DC", "Live", "T")]);
+    assert_eq!(fixture.paths(), ["AC_DC/Live/T", "AC_DC/Live/Y", "AC_DC/Live/t"], "a returning file has its old id");
+    fixture.check();
+}
+
+#[test]
+fn folder_that_is_spelled_anew_has_its_name_before_a_track_has_it() {
+    let mut fixture = merged();
+    fixture.apply(vec![
+        track("1.mp3", 1, "A", "X", "T"),
+        track("2.mp3", 2, "A", "x", "Y"),
+        track("3.mp3", 3, "A", "", "x"),
+    ]);
+    assert_eq!(fixture.paths(), ["A/X/T", "A/X/Y", "A/x"]);
+    fixture.apply(vec![removed("1.mp3")]);
+    assert_eq!(fixture.paths(), ["A/x (2)", "A/x/Y"]);
+    fixture.check();
+}
+
+#[test]
+fn sidecars_and_covers_of_merged_folders_stand_together() {
+    let mut fixture = merged();
+    fixture.apply(vec![
+        put("a/1.mp3", 1, read(with_art(tags("A", "X", "T"), 50))),
+        track("b/2.mp3", 2, "a", "x", "Y"),
+        other("b/x.lrc", 3),
+    ]);
+    assert_eq!(fixture.paths(), ["A/X/T", "A/X/Y", "A/X/cover.jpg", "A/X/x.lrc"]);
+    fixture.apply(vec![other("b/folder.png", 4)]);
+    assert_eq!(fixture.paths(), ["A/X/T", "A/X/Y", "A/X/folder.png", "A/X/x.lrc"]);
+    fixture.check();
+}
+
+#[test]
+fn changed_case_insensitive_places_the_library_anew() {
+    let mut fixture = Fixture::new();
+    fixture.apply(vec![
+        track("1.mp3", 1, "A", "X", "T"),
+        track("2.mp3", 2, "a", "x", "Y"),
+        track("3.mp3", 3, "a", "X", "Z"),
+    ]);
+    let exact = ["A/X/T", "a/X/Z", "a/x/Y"];
+    assert_eq!(fixture.paths(), exact);
+    let config = fixture.config.clone();
+    let mut fixture = fixture.reopen(CatalogConfig { case_insensitive: true, ..config.clone() });
+    fixture.maintain();
+    assert_eq!(fixture.paths(), ["A/X/T", "A/X/Y", "A/X/Z"]);
+    fixture.check();
+    let mut fixture = fixture.reopen(config);
+    fixture.maintain();
+    assert_eq!(fixture.paths(), exact);
     fixture.check();
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use musicfs_protocol::change::TagOutcome;
 use musicfs_pure::ids::FileId;
-use musicfs_pure::naming::numbered;
+use musicfs_pure::naming::{fold_case, numbered};
 use musicfs_pure::tags::{FileClass, TrackTags, classify, is_cover_sidecar};
 use musicfs_pure::template::{Template, TemplateOptions, TrackContext};
 
@@ -89,32 +89,68 @@ fn below(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// The library of these files.
-pub(super) fn library(files: &BTreeMap<String, ModelFile>, template: &Template) -> BTreeMap<String, Expected> {
+/// The folders that a path of folders is in, and itself.
+fn and_above(folder: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(folder), |folder| Some(split(folder).0)).take_while(|folder| !folder.is_empty())
+}
+
+/// The folders as the lowest file id below each writes them: of every track's folders, what is shown for them.
+struct Spellings(BTreeMap<String, (FileId, String)>);
+
+impl Spellings {
+    fn key(folder: &str) -> String {
+        text(fold_case(folder.as_bytes()))
+    }
+
+    fn add(&mut self, folder: &str, id: FileId) {
+        for folder in and_above(folder) {
+            let spelling = (id, split(folder).1.to_owned());
+            let first = self.0.entry(Self::key(folder)).or_insert_with(|| spelling.clone());
+            *first = spelling.min(first.clone());
+        }
+    }
+
+    fn shown(&self, folder: &str) -> String {
+        let names = and_above(folder).map(|folder| self.0[&Self::key(folder)].1.as_str());
+        names.fold(
+            String::new(),
+            |below, name| if below.is_empty() { name.to_owned() } else { format!("{name}/{below}") },
+        )
+    }
+}
+
+/// The library of these files; `is_merged` makes one of folders that differ in case only.
+pub(super) fn library(
+    files: &BTreeMap<String, ModelFile>,
+    template: &Template,
+    is_merged: bool,
+) -> BTreeMap<String, Expected> {
+    let rendered = |path: &str, file: &ModelFile| {
+        let filename = split(path).1.as_bytes();
+        let track = TrackContext { tags: file.tags.read(), filename, path: path.as_bytes(), origin: "o" };
+        let rendered = template.render(&track, &TemplateOptions::default()).filter(|_| file.tags.is_track())?;
+        Some((text(rendered.folders.join(&b'/')), text(rendered.name)))
+    };
+    let mut spellings = Spellings(BTreeMap::new());
+    for (path, file) in files {
+        if let Some((folder, _)) = rendered(path, file) {
+            spellings.add(&folder, file.id);
+        }
+    }
     let mut albums: BTreeMap<String, Album> = BTreeMap::new();
     for (path, file) in files {
-        let (source, filename) = split(path);
-        if !file.tags.is_track() {
-            continue;
-        }
-        let tags = file.tags.read();
-        let track = TrackContext { tags, filename: filename.as_bytes(), path: path.as_bytes(), origin: "o" };
-        let Some(rendered) = template.render(&track, &TemplateOptions::default()) else { continue };
-        let folder = text(rendered.folders.join(&b'/'));
+        let Some((folder, name)) = rendered(path, file) else { continue };
+        let folder = if is_merged { spellings.shown(&folder) } else { folder };
         let album = albums.entry(folder).or_default();
-        album.tracks.entry(text(rendered.name)).or_default().insert(file.id);
-        album.sources.insert(source.to_owned());
-        if tags.is_some_and(|tags| tags.art.is_some()) {
+        album.tracks.entry(name).or_default().insert(file.id);
+        album.sources.insert(split(path).0.to_owned());
+        if file.tags.read().is_some_and(|tags| tags.art.is_some()) {
             album.art.insert(file.id);
         }
     }
     let mut folders = BTreeSet::new();
     for folder in albums.keys() {
-        let mut folder = folder.as_str();
-        while !folder.is_empty() {
-            folders.insert(folder.to_owned());
-            folder = split(folder).0;
-        }
+        folders.extend(and_above(folder).map(str::to_owned));
     }
     let mut shown: BTreeMap<String, Expected> = folders.iter().map(|path| (path.clone(), Expected::Folder)).collect();
     for (folder, album) in &albums {

@@ -114,6 +114,21 @@ fn tags_row_is_stable() {
 }
 
 #[test]
+fn encodings_of_pictures_keep_their_numbers() {
+    let comment = ArtEncoding::OggComment { text_offset: 1, text_len: 2, picture_offset: 3 };
+    for (encoding, bytes) in [
+        (ArtEncoding::Raw, &[0][..]),
+        (ArtEncoding::Unsynchronised, &[1]),
+        (comment, &[2, 1, 2, 3]),
+        (ArtEncoding::OggPages { payload_offset: 1 }, &[3, 1]),
+    ] {
+        let location = ArtLocation { encoding, ..art() };
+        assert_bytes(&DiskArt::from(&location), &[&[1, 1, 4, 5, 6], bytes].concat());
+        assert_eq!(ArtLocation::from(DiskArt::from(&location)), location);
+    }
+}
+
+#[test]
 fn formats_keep_their_numbers() {
     let formats: [(Format, u8); 11] = [
         (Format::Flac, 1),
@@ -166,6 +181,8 @@ fn keys_are_stable() {
     assert_eq!(keys::child(folder, Ino(3))[..], of_folder(&[&file_bytes]));
     assert_eq!(keys::want(folder, b"n", WantClass::Sidecar, file), of_folder(&[b"n", &[0, 1], &file_bytes]));
     assert_eq!(keys::album(folder, AlbumRole::Art, file), of_folder(&[&[2], &file_bytes]));
+    assert_eq!(keys::album(folder, AlbumRole::Spelling, file), of_folder(&[&[3], &file_bytes]));
+    assert_eq!(keys::folded(folder, b"n"), of_folder(&[&[4], b"n"]));
     assert_eq!(keys::source(folder, Ino(3))[..], of_folder(&[&file_bytes]));
     assert_eq!(keys::sidecar(folder, file), of_folder(&[&[0; 8], &file_bytes]));
     assert_eq!(keys::tombstone(5, b"p"), b"\0\0\0\x05p");
