@@ -124,6 +124,7 @@ pub(super) enum DiskArtEncoding {
     Raw,
     Unsynchronised,
     OggComment { text_offset: u32, text_len: u32, picture_offset: u32 },
+    OggPages { payload_offset: u32 },
 }
 
 /// Where an embedded picture is in its file.
@@ -158,6 +159,7 @@ impl From<&ArtLocation> for DiskArt {
         let encoding = match art.encoding {
             ArtEncoding::Raw => DiskArtEncoding::Raw,
             ArtEncoding::Unsynchronised => DiskArtEncoding::Unsynchronised,
+            ArtEncoding::OggPages { payload_offset } => DiskArtEncoding::OggPages { payload_offset },
             ArtEncoding::OggComment { text_offset, text_len, picture_offset } => {
                 DiskArtEncoding::OggComment { text_offset, text_len, picture_offset }
             }
@@ -175,6 +177,7 @@ impl From<DiskArt> for ArtLocation {
         let encoding = match art.encoding {
             DiskArtEncoding::Raw => ArtEncoding::Raw,
             DiskArtEncoding::Unsynchronised => ArtEncoding::Unsynchronised,
+            DiskArtEncoding::OggPages { payload_offset } => ArtEncoding::OggPages { payload_offset },
             DiskArtEncoding::OggComment { text_offset, text_len, picture_offset } => {
                 ArtEncoding::OggComment { text_offset, text_len, picture_offset }
             }

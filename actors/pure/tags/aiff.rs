@@ -23,7 +23,7 @@ pub(super) fn walk(source: &Source, found: &mut Found) -> Result<(), Stop> {
     let mut at = FORM_HEADER_BYTES;
     while size.saturating_sub(at) >= CHUNK_HEADER_BYTES {
         // all three are there only if the ID3 tag is known, and nothing better can come
-        if normalise::has_main_fields(found) && source.known(at, CHUNK_HEADER_BYTES).is_none() {
+        if source.known(at, CHUNK_HEADER_BYTES).is_none() && normalise::has_main_fields(found) {
             break;
         }
         let [kind @ .., a, b, c, d] = source.array::<8>(at, Hop::within(size))?;

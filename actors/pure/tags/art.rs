@@ -16,6 +16,7 @@ pub fn decode(location: &ArtLocation, stored: &[u8]) -> Option<Vec<u8>> {
     let mut picture = match location.encoding {
         ArtEncoding::Raw => stored.get(..len)?.to_vec(),
         ArtEncoding::Unsynchronised => resynchronise(stored),
+        ArtEncoding::OggPages { payload_offset } => page_payload(stored, payload_offset as usize, len)?,
         ArtEncoding::OggComment { text_offset, text_len, picture_offset } => {
             let text = page_payload(stored, text_offset as usize, text_len as usize)?;
             decode_block(&text, picture_offset as usize, len)?

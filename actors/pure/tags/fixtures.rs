@@ -16,6 +16,8 @@ pub(super) struct Outcome {
     pub(super) result: TagScanResult,
     pub(super) num_requests: u32,
     pub(super) num_bytes: u64,
+    /// Reads of the longest of its walks.
+    pub(super) num_reads: u32,
 }
 
 impl Outcome {
@@ -42,13 +44,17 @@ pub(super) fn scan_bytes(name: &[u8], file: &[u8]) -> Outcome {
 pub(super) fn scan_with_head(name: &[u8], file: &[u8], size: u64, head_bytes: u64) -> Outcome {
     let mut scan = TagScan::new(name, size, head_bytes);
     let mut asked: Vec<ByteRange> = Vec::new();
+    let mut num_reads = 0;
     loop {
-        let ranges = match scan.step() {
+        let step = scan.step();
+        num_reads = num_reads.max(scan.source().num_reads());
+        assert!(scan.source().num_known_bytes() as u64 <= MAX_SCAN_BYTES, "more is held than was asked for");
+        let ranges = match step {
             TagStep::Need(ranges) => ranges,
             TagStep::Done(result) => {
                 let num_bytes = asked.iter().map(|range| range.len).sum();
                 assert!(num_bytes <= MAX_SCAN_BYTES && asked.len() <= MAX_REQUESTS as usize);
-                return Outcome { result, num_requests: asked.len() as u32, num_bytes };
+                return Outcome { result, num_requests: asked.len() as u32, num_bytes, num_reads };
             }
         };
         assert!(!ranges.is_empty());
@@ -300,6 +306,21 @@ pub(super) fn ogg_flac(comments: &[(&str, &str)], page_payload: usize) -> Vec<u8
     let comments = flac_block(0x84, &vorbis_comments(comments));
     let identification = [b"\x7fFLAC\x01\0\0\x01fLaC".as_slice(), &flac_block(0, &[0; 34])].concat();
     ogg(&identification, &comments, page_payload)
+}
+
+/// A FLAC stream in Ogg with pictures of (type, bytes) behind the comments, each in a packet on pages of its own.
+pub(super) fn ogg_flac_blocks(comments: &[(&str, &str)], pictures: &[(u32, &[u8])], page_payload: usize) -> Vec<u8> {
+    let identification = [b"\x7fFLAC\x01\0\0\x01fLaC".as_slice(), &flac_block(0, &[0; 34])].concat();
+    let mut out = ogg_page(2, 7, 0, &[identification.len() as u8], &identification);
+    let mut blocks = vec![flac_block(4, &vorbis_comments(comments))];
+    blocks.extend(pictures.iter().map(|(kind, picture)| flac_block(6, &picture_block(*kind, "image/jpeg", picture))));
+    blocks.push(flac_block(0x81, &[0; 40]));
+    let mut sequence = 1;
+    for block in blocks {
+        out.extend(ogg_pages(&block, 7, sequence, page_payload));
+        sequence += (block.len() / page_payload) as u32 + 1;
+    }
+    [out, ogg_pages(&[5; 3000], 7, sequence, 510)].concat()
 }
 
 /// A picture as the value of a Vorbis comment.

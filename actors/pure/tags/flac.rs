@@ -10,15 +10,15 @@ use super::source::{HOP_BYTES, Hop, Source, Stop};
 use super::vorbis_comment::{self, Packet, PictureText};
 use super::{Format, id3};
 
-const BLOCK_VORBIS_COMMENT: u8 = 4;
-const BLOCK_PICTURE: u8 = 6;
+pub(super) const BLOCK_VORBIS_COMMENT: u8 = 4;
+pub(super) const BLOCK_PICTURE: u8 = 6;
 const BLOCK_INVALID: u8 = 127;
 
 /// The flag of the last block, in the byte that holds the type.
-const LAST_BLOCK: u8 = 0x80;
+pub(super) const LAST_BLOCK: u8 = 0x80;
 
 /// Requests after which a better picture is not looked for: what requirement V8 allows for a normal file.
-const MAX_REQUESTS_FOR_ART: u32 = 3;
+pub(super) const MAX_REQUESTS_FOR_ART: u32 = 3;
 
 /// What is read of a picture whose beginning is not known: its header, nothing of its body worth mentioning.
 const PICTURE_HOP_BYTES: u64 = 512;
@@ -124,19 +124,29 @@ pub(super) fn picture_header(block: &[u8]) -> Result<PictureHeader<'_>, Option<u
     })
 }
 
-fn locate_picture(source: &Source, body: u64, len: u64, found: &mut Found) -> Result<(), Stop> {
+/// Reads as much of a picture block of `len` bytes as its header and the picture's first bytes take; nothing where there
+/// is no header.
+pub(super) fn picture_head<B: AsRef<[u8]>>(
+    len: u64,
+    mut read: impl FnMut(u64) -> Result<B, Stop>,
+) -> Result<Option<B>, Stop> {
     // 64 bytes hold the header of a picture without description, and its first bytes
     let mut num_bytes = len.min(64);
-    let block = loop {
-        let block = source.read(body, num_bytes, Hop { bytes: PICTURE_HOP_BYTES, end: body + len })?;
-        match picture_header(block) {
-            Ok(header) if header.first_bytes.len() >= 4 || num_bytes == len => break block,
+    loop {
+        let block = read(num_bytes)?;
+        match picture_header(block.as_ref()) {
+            Ok(header) if header.first_bytes.len() >= 4 || num_bytes == len => return Ok(Some(block)),
             Ok(header) => num_bytes = len.min(header.offset + 8),
             Err(Some(more)) if more <= len => num_bytes = more,
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(None),
         }
-    };
-    if let Ok(header) = picture_header(block)
+    }
+}
+
+fn locate_picture(source: &Source, body: u64, len: u64, found: &mut Found) -> Result<(), Stop> {
+    let hop = Hop { bytes: PICTURE_HOP_BYTES, end: body + len };
+    if let Some(block) = picture_head(len, |num_bytes| source.read(body, num_bytes, hop))?
+        && let Ok(header) = picture_header(block)
         && header.offset + header.len <= len
     {
         found.offer_raw_art(header.is_front, (body + header.offset, header.len), header.first_bytes, header.mime);

@@ -18,7 +18,8 @@ pub(super) const MAX_VALUE_BYTES: usize = 4 << 10;
 /// Text that is kept of a file, because it is held per track in the catalog.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// The largest picture that is shown: beyond it is a scan of a booklet, and making it costs that much memory.
+/// The largest picture that is shown, and the most stored bytes that one is made of: beyond it is a scan of a booklet, and
+/// making it costs that much memory. A picture that lies in the file as it is, is not made.
 const MAX_PICTURE_BYTES: u64 = 32 << 20;
 
 /// Tags that are told apart in one file; the entries of more of the same rank join the last one. A crafted file could
@@ -98,7 +99,8 @@ impl Found {
     pub(super) fn offer_art(&mut self, is_front: bool, art: ArtLocation) {
         let inside = art.offset.checked_add(art.stored_len).is_some_and(|end| end <= self.file_size);
         let better = self.art.as_ref().is_none_or(|&(had_front, _)| is_front && !had_front);
-        if better && inside && (1..=MAX_PICTURE_BYTES).contains(&art.len) {
+        let limit = MAX_PICTURE_BYTES;
+        if better && inside && (1..=limit).contains(&art.len) && art.stored_len <= limit {
             self.art = Some((is_front, art));
         }
     }
@@ -184,6 +186,7 @@ mod tests {
         let mut found = Found::new(u64::MAX);
         found.offer_art(true, located(ArtKind::Png, u64::MAX - 5));
         found.offer_art(true, ArtLocation { len: 33 << 20, ..located(ArtKind::Png, 0) });
+        found.offer_art(true, ArtLocation { stored_len: 33 << 20, ..located(ArtKind::Png, 0) });
         assert_eq!(found.art(), None);
     }
 

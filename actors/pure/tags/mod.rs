@@ -16,6 +16,8 @@ mod detect;
 mod fixtures;
 mod flac;
 mod found;
+#[cfg(test)]
+mod hostile_tests;
 mod id3;
 mod id3_frames;
 mod id3_genre;
@@ -88,6 +90,12 @@ pub enum ArtEncoding {
     Raw,
     /// With the zero bytes that ID3v2's unsynchronisation puts in.
     Unsynchronised,
+    /// As it is, in a packet of an Ogg stream: whole pages are stored, and the picture begins `payload_offset` bytes into
+    /// their payload.
+    OggPages {
+        /// Bytes of page payload before the picture.
+        payload_offset: u32,
+    },
     /// Base64 in a comment of an Ogg stream: whole pages are stored, the comment's text begins `text_offset` bytes into
     /// their payload and is `text_len` long, and the picture begins `picture_offset` bytes into the decoded block.
     OggComment {

@@ -1,11 +1,13 @@
 //! Ogg: Vorbis, Opus and FLAC streams.
 //!
 //! The first page of each stream says what it carries; the first stream that is audio is the file's. Its second packet
-//! has the comments and begins on a page of its own in all three mappings. A picture is a comment in base64, so it lies
-//! across pages: it is located by whole pages, and `art::decode` puts it together. Of chained streams the first counts,
-//! as players show it.
+//! has the comments and begins on a page of its own in all three mappings. A picture is a comment in base64, or in FLAC
+//! also a packet of its own, so it lies across pages: it is located by whole pages, and `art::decode` puts it together. Of
+//! chained streams the first counts, as players show it.
 
-use super::flac::picture_header;
+use super::flac::{
+    BLOCK_PICTURE, BLOCK_VORBIS_COMMENT, LAST_BLOCK, MAX_REQUESTS_FOR_ART, picture_head, picture_header,
+};
 use super::found::{Found, picture_kind};
 use super::ogg_packet::{PageHeader, PagedPacket, page_at};
 use super::scan::MalformedReason;
@@ -15,6 +17,9 @@ use super::{ArtEncoding, ArtLocation, Format, art};
 
 /// Pages that are looked at to find an audio stream and its second page: more than any multiplex begins with.
 const MAX_LEADING_PAGES: usize = 32;
+
+/// Length of the header of a FLAC metadata block.
+const BLOCK_HEADER_BYTES: u64 = 4;
 
 /// How an audio stream is recognised, and what its comment packet begins with.
 struct Mapping {
@@ -39,13 +44,60 @@ pub(super) fn walk(source: &Source, found: &mut Found) -> Result<(), Stop> {
     let mut packet = Comments { packet: PagedPacket::new(source, at, header) };
     let prefix = packet.packet.read(0, mapping.comments_at)?;
     let is_comment = match mapping.format {
-        Format::OggFlac => prefix[0] & 0x7f == 4,
+        Format::OggFlac => prefix[0] & !LAST_BLOCK == BLOCK_VORBIS_COMMENT,
         _ => prefix.starts_with(mapping.comment_prefix),
     };
     if !is_comment {
         return Err(Stop::Malformed(MalformedReason::BadStructure));
     }
-    vorbis_comment::walk(&mut packet, mapping.comments_at, found)
+    vorbis_comment::walk(&mut packet, mapping.comments_at, found)?;
+    if mapping.format != Format::OggFlac {
+        return Ok(());
+    }
+    match walk_blocks(packet.packet, &prefix, found) {
+        Err(Stop::Need(ranges)) if source.num_requests < MAX_REQUESTS_FOR_ART => Err(Stop::Need(ranges)),
+        // the comments are right, whatever became of the pictures
+        _ => Ok(()),
+    }
+}
+
+/// Locates the pictures in the packets behind the comments, which are FLAC's metadata blocks (RFC 9639, section 10.1).
+/// Encoders begin each on a page of its own; one that does not ends the search.
+fn walk_blocks(mut packet: PagedPacket<'_>, comments: &[u8], found: &mut Found) -> Result<(), Stop> {
+    let mut header = comments.to_vec();
+    while let &[kind, ref len @ ..] = header.as_slice() {
+        let len = len.iter().fold(0, |len, &byte| (len << 8) | u64::from(byte));
+        if kind & !LAST_BLOCK == BLOCK_PICTURE {
+            locate_block(&mut packet, len, found)?;
+        }
+        if kind & LAST_BLOCK != 0 || found.has_front_art() {
+            break;
+        }
+        let Some(next) = packet.next_packet(BLOCK_HEADER_BYTES + len - 1)? else { return Ok(()) };
+        packet = next;
+        header = packet.read(0, BLOCK_HEADER_BYTES)?;
+    }
+    Ok(())
+}
+
+/// Locates the picture of a block of `len` bytes behind its header.
+fn locate_block(packet: &mut PagedPacket<'_>, len: u64, found: &mut Found) -> Result<(), Stop> {
+    let Some(block) = picture_head(len, |num_bytes| packet.read(BLOCK_HEADER_BYTES, num_bytes))? else { return Ok(()) };
+    let Ok(header) = picture_header(&block) else { return Ok(()) };
+    let Some(kind) = picture_kind(header.first_bytes, header.mime) else { return Ok(()) };
+    if header.len == 0 || header.offset + header.len > len {
+        return Ok(());
+    }
+    let start = BLOCK_HEADER_BYTES + header.offset;
+    packet.seek(start, false)?;
+    let (offset, page_start) = packet.page();
+    packet.seek(start + header.len - 1, false)?;
+    let stored_len = packet.page_end() - offset;
+    if let Ok(payload_offset) = u32::try_from(start - page_start) {
+        let encoding = ArtEncoding::OggPages { payload_offset };
+        found.offer_art(header.is_front, ArtLocation { kind, len: header.len, offset, stored_len, encoding });
+    }
+    Ok(())
 }
 
 /// The first audio stream's mapping, and the first page behind its identification.
@@ -113,4 +165,40 @@ fn locate(text: &PictureText<'_>, (offset, stored_len, text_offset): (u64, u64, 
         picture_offset: u32::try_from(header.offset).ok()?,
     };
     Some((header.is_front, ArtLocation { kind, len: header.len, offset, stored_len, encoding }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::tests::{assert_large_art, assert_usual};
+    use super::*;
+
+    #[test]
+    fn ogg_flac_with_large_art_in_a_packet_of_its_own_costs_one_page_header() {
+        let picture = jpeg(LARGE_ART_BYTES);
+        for page_payload in [65_025, 4080] {
+            let file = ogg_flac_blocks(&COMMENTS, &[(3, &picture)], page_payload);
+            assert_large_art("a.oga", &file, Format::OggFlac, &picture, (2, 16_384 + 282));
+        }
+    }
+
+    #[test]
+    fn ogg_flac_front_cover_is_found_behind_another_picture() {
+        let (back, front) = (jpeg(3000), png(LARGE_ART_BYTES));
+        let file = ogg_flac_blocks(&COMMENTS, &[(4, &back), (3, &front)], 65_025);
+        assert_large_art("a.oga", &file, Format::OggFlac, &front, (2, 16_384 + 282));
+    }
+
+    #[test]
+    fn ogg_flac_block_on_the_page_of_another_ends_the_search() {
+        let picture = jpeg(300);
+        let comments = flac_block(4, &vorbis_comments(&COMMENTS));
+        let block = flac_block(0x86, &picture_block(3, "image/jpeg", &picture));
+        let first = ogg_flac(&[], 510)[..27 + 1 + 51].to_vec();
+        let segments = [comments.len() as u8, 255, (block.len() - 255) as u8];
+        let file = [first, ogg_page(0, 7, 1, &segments, &[comments, block].concat())].concat();
+        let outcome = scan_bytes(b"a.oga", &file);
+        assert_usual(&outcome, Format::OggFlac);
+        assert_eq!(outcome.tags().art, None);
+    }
 }

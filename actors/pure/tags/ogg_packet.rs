@@ -161,6 +161,17 @@ impl<'a> PagedPacket<'a> {
         Ok(span)
     }
 
+    /// The packet behind this one, whose last byte is at `last`, if it begins on a page of its own.
+    pub(super) fn next_packet(mut self, last: u64) -> Result<Option<Self>, Stop> {
+        self.seek(last, false)?;
+        let header = self.span.header;
+        if !header.ends_packet || header.first_packet_len != header.payload_len {
+            return Ok(None);
+        }
+        let next = self.next_span()?;
+        Ok((!next.header.is_continued).then(|| Self::new(self.source, next.at, next.header)))
+    }
+
     /// The next page of the stream.
     fn next_span(&self) -> Result<Span, Stop> {
         let mut at = self.page_end();

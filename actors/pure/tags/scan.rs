@@ -2,9 +2,9 @@
 //!
 //! `step` runs the walker over what is known. Bytes that the walker misses become a request: clamped to the file, known
 //! parts taken out, neighbours joined, and counted. Whatever a file's lengths claim, a scan never asks for more than
-//! [`MAX_SCAN_BYTES`] in more than [`MAX_REQUESTS`] requests; then the tags found so far are the answer. A read that
-//! comes back short is taken as the end of the file. The scan never asks for a byte twice, nor beyond the size that it
-//! was told.
+//! [`MAX_SCAN_BYTES`] in more than [`MAX_REQUESTS`] requests; then the tags found so far are the answer, and so they are
+//! where a walk through what is known does not come to an end. A read that comes back short is taken as the end of the
+//! file. The scan never asks for a byte twice, nor beyond the size that it was told.
 
 use super::TrackTags;
 use super::detect::{Hint, walk_by_content};
@@ -131,6 +131,7 @@ impl TagScan {
             return TagStep::Done(TagScanResult::Malformed(MalformedReason::Empty));
         }
         let mut found = Found::new(self.source.size());
+        self.source.begin_walk();
         let head = ByteRange { offset: 0, len: self.head_bytes };
         let stop = match self.source.num_requests {
             0 => Err(Stop::Need(vec![head])),
@@ -146,6 +147,12 @@ impl TagScan {
             Err(Stop::Malformed(reason)) => Some(reason),
         };
         TagStep::Done(conclude(&found, trouble))
+    }
+
+    /// What is known of the file.
+    #[cfg(test)]
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Drops what was asked for and has come, notes where the file ended early, and gives what is still to come.

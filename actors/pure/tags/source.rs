@@ -6,6 +6,7 @@
 //! adds their length to its position. Nothing here may allocate by a length that the file claims: only bytes that
 //! arrived are held, and of those at most [`MAX_KNOWN_BYTES`].
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::scan::{ByteRange, MalformedReason};
@@ -16,6 +17,10 @@ const MAX_KNOWN_BYTES: usize = 4 << 20;
 /// How much is read where a header is expected: a page of tags with room for lyrics, an eighth of the 128 KiB that a
 /// scan may cost.
 pub(super) const HOP_BYTES: u64 = 16 << 10;
+
+/// Reads that one walk makes at most. A file with every tag there is takes some hundred; without a bound a crafted one
+/// could hold a walker to 262,144 empty comments or chunks, once more for each of the twelve requests.
+const MAX_READS: u32 = 1 << 15;
 
 /// Why a walker cannot go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,17 +57,36 @@ pub(super) struct Source {
     num_known_bytes: usize,
     /// Requests made so far; a walker gives up what is merely nice to have when there have been enough.
     pub(super) num_requests: u32,
+    /// Reads of the present walk.
+    num_reads: Cell<u32>,
 }
 
 impl Source {
     /// A file of which nothing is known.
     pub(super) fn new(size: u64) -> Self {
-        Self { size, pieces: BTreeMap::new(), num_known_bytes: 0, num_requests: 0 }
+        Self { size, pieces: BTreeMap::new(), num_known_bytes: 0, num_requests: 0, num_reads: Cell::new(0) }
     }
 
     /// The file's length.
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Begins a walk anew.
+    pub(super) fn begin_walk(&self) {
+        self.num_reads.set(0);
+    }
+
+    /// Reads of the present walk.
+    #[cfg(test)]
+    pub(super) fn num_reads(&self) -> u32 {
+        self.num_reads.get()
+    }
+
+    /// Bytes that are held.
+    #[cfg(test)]
+    pub(super) fn num_known_bytes(&self) -> usize {
+        self.num_known_bytes
     }
 
     /// Takes note that the file ends at `size`, because a read there came back short.
@@ -132,6 +156,10 @@ impl Source {
         if len == 0 {
             return Ok(&[]);
         }
+        if self.num_reads.get() >= MAX_READS {
+            return Err(Stop::Malformed(MalformedReason::TooCostly));
+        }
+        self.num_reads.set(self.num_reads.get() + 1);
         let end = offset.checked_add(len).filter(|&end| end <= self.size).ok_or(Stop::Truncated)?;
         if let Some(bytes) = self.known(offset, len) {
             return Ok(bytes);
@@ -189,6 +217,18 @@ mod tests {
         let source = Source::new(10);
         assert_eq!(source.read(8, 3, Hop::within(u64::MAX)), Err(Stop::Truncated));
         assert_eq!(source.read(u64::MAX, 3, Hop::within(u64::MAX)), Err(Stop::Truncated));
+    }
+
+    #[test]
+    fn source_that_is_read_without_end_refuses_until_the_next_walk() {
+        let mut source = Source::new(10);
+        source.insert(0, &[1; 10]);
+        let is_read = |source: &Source| source.read(3, 2, Hop::within(10)).is_ok();
+        let reads = |source: &Source| (0..2 * MAX_READS).filter(|_| is_read(source)).count();
+        assert_eq!(reads(&source), MAX_READS as usize);
+        assert_eq!(source.read(3, 2, Hop::within(10)), Err(Stop::Malformed(MalformedReason::TooCostly)));
+        source.begin_walk();
+        assert_eq!(reads(&source), MAX_READS as usize);
     }
 
     #[test]

@@ -565,7 +565,7 @@ fn endless_blocks_end_the_scan_within_its_limits() {
 }
 
 /// A small file of each format, every kind of structure in it.
-fn small_files() -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn small_files() -> Vec<(&'static str, Vec<u8>)> {
     let picture = jpeg(200);
     let text = picture_comment(&picture);
     let mut comments = COMMENTS.to_vec();
@@ -588,6 +588,7 @@ fn small_files() -> Vec<(&'static str, Vec<u8>)> {
         ("a.ogg", vorbis(&comments, 255)),
         ("a.opus", opus(&comments, 510)),
         ("a.oga", ogg_flac(&comments, 255)),
+        ("a.oga", ogg_flac_blocks(&COMMENTS, &[(4, b"\xff\xd8\xff\xe0"), (3, &picture)], 255)),
         ("a.m4a", [ftyp(), mp4_box(b"mdat", &[0; 30]), moov(&mp4_items, 20)].concat()),
         ("a.wav", wav(20, &[info, chunk(b"id3 ", &id3(4, 0, &frames))].concat())),
         ("a.aiff", aiff(b"AIFF", &aiff_texts, 21, &aiff_chunk(b"ID3 ", &id3(4, 0, &frames)))),
@@ -599,7 +600,7 @@ fn small_files() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Whatever a scan of a changed file says, the art that it locates is inside and can be asked for without harm.
-fn survives(name: &str, file: &[u8], size: u64) {
+pub(super) fn survives(name: &str, file: &[u8], size: u64) {
     let outcome = scan_with_head(name.as_bytes(), file, size, HEAD_BYTES);
     if let TagScanResult::Tags(tags) = outcome.result
         && let Some(art) = tags.art
@@ -656,12 +657,12 @@ proptest! {
     /// Pieces of sound files behind each other reach deeper than noise does.
     #[test]
     fn spliced_files_are_survived(
-        (from, to) in (0_usize..15, 0_usize..15),
+        (from, to) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
         (cut, resume) in (0.0_f64..1.0, 0.0_f64..1.0),
     ) {
         let files = small_files();
-        let (name, first) = &files[from];
-        let (_, second) = &files[to];
+        let (name, first) = from.get(&files);
+        let (_, second) = to.get(&files);
         let cut = (cut * first.len() as f64) as usize;
         let resume = (resume * second.len() as f64) as usize;
         let file = [&first[..cut], &second[resume..]].concat();
