@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod config;
+mod ending;
 mod failpoints;
 pub mod lifecycle;
 pub mod logging;

@@ -6,9 +6,10 @@
 //!    SIGTERM, SIGINT, SIGHUP, SIGQUIT, `stop`, an unmount by others, frozen actors
 //! ```
 //!
-//! Stopping: what waits is answered with an error, the invalidator is disarmed (a notification to a mount that goes away
-//! can block), the mount is detached lazily, the actors are stopped, and the process ends. The session's threads are never
-//! joined: a reader that keeps a file open could hold them for ever. A second signal ends the process at once.
+//! Stopping: the invalidator is disarmed (a notification to a mount that goes away can block), the mount is detached lazily,
+//! so that nobody comes anew, those who are reading may read on for 5 s, what still waits then is answered with an error, the
+//! actors are stopped, and the process ends. The session's threads are never joined: a reader that keeps a file open could
+//! hold them for ever. `ending` sees to it that all of this ends, and that a second signal ends it at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use musicfs_pure::ids::OriginId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::ending::Ending;
 use crate::supervision::StopReason;
 
 /// How long the root waits for the first scans: a scanner that looks later than this after the mount appeared must see
@@ -26,9 +28,6 @@ pub(crate) const READY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often the scans are looked at while the root waits for them.
 const READY_POLL: Duration = Duration::from_millis(20);
-
-/// The exit status after a second signal: 128 + SIGINT, as a shell would report it.
-const EXIT_ON_SECOND_SIGNAL: u8 = 130;
 
 /// Why the daemon stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,25 +82,16 @@ impl StopSignals {
             _ = self.quit.recv() => {}
         }
     }
-
-    /// From here on a further signal ends the process without ceremony.
-    pub(crate) fn exit_at_next(mut self) {
-        actix::spawn(async move {
-            self.next().await;
-            tracing::warn!("second signal: the process ends at once");
-            end_process(EXIT_ON_SECOND_SIGNAL);
-        });
-    }
 }
 
 /// Waits for whatever stops the daemon first. `unmounted` resolves when the kernel has let go of the mount.
 pub(crate) async fn wait_for_stop(
-    signals: &mut StopSignals,
+    ending: &Ending,
     requests: &mut watch::Receiver<Option<StopReason>>,
     unmounted: impl Future<Output = ()>,
 ) -> ExitReason {
     tokio::select! {
-        () = signals.next() => ExitReason::Signal,
+        () = ending.signalled() => ExitReason::Signal,
         reason = requested(requests) => match reason {
             StopReason::Requested => ExitReason::Requested,
             StopReason::Frozen => ExitReason::Frozen,
@@ -151,16 +141,16 @@ mod tests {
     async fn request_before_the_wait_is_not_missed() {
         let (stop, mut requests) = watch::channel(None);
         stop.send_replace(Some(StopReason::Requested));
-        let mut signals = StopSignals::listen().expect("signals");
-        let reason = wait_for_stop(&mut signals, &mut requests, std::future::pending()).await;
+        let ending = Ending::listen().expect("signals");
+        let reason = wait_for_stop(&ending, &mut requests, std::future::pending()).await;
         assert_eq!(reason, ExitReason::Requested);
     }
 
     #[tokio::test]
     async fn unmount_by_others_stops_the_daemon() {
         let (_stop, mut requests) = watch::channel(None);
-        let mut signals = StopSignals::listen().expect("signals");
-        let reason = wait_for_stop(&mut signals, &mut requests, async {}).await;
+        let ending = Ending::listen().expect("signals");
+        let reason = wait_for_stop(&ending, &mut requests, async {}).await;
         assert_eq!(reason, ExitReason::Unmounted);
     }
 }

@@ -25,10 +25,12 @@ use musicfs_pure::escape::escape;
 use musicfs_pure::ids::OriginId;
 use musicfs_pure::tags::art;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::{self, Config, OriginConfig, ReadyRule};
+use crate::ending::Ending;
 use crate::failpoints;
-use crate::lifecycle::{ExitReason, StopSignals, open_when_listed, wait_for_stop};
+use crate::lifecycle::{ExitReason, open_when_listed, wait_for_stop};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
 use crate::service_manager::{self, ServiceManager};
@@ -40,6 +42,9 @@ const NUM_FUSE_THREADS: usize = 4;
 
 /// How long the process waits for the last reader of a mount that is gone from the tree.
 const LAST_READER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long answering those who wait with an error may take: it is a loop over what waits, on a thread that may be frozen.
+const REFUSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the lock of a daemon that was killed may outlive it, and how often it is tried.
 const LOCK_LIMIT: Duration = Duration::from_secs(2);
@@ -98,8 +103,9 @@ pub fn run(config: Config, on_ready: impl FnOnce() + 'static) -> Result<ExitReas
     panic_hook::install();
     failpoints::follow();
     raise_descriptor_limit();
+    let ending = Ending::listen()?;
     let foundation = Foundation::lay(&config)?;
-    System::new().block_on(live(config, foundation, on_ready))
+    System::new().block_on(live(config, foundation, &ending, on_ready))
 }
 
 /// What is there before any actor.
@@ -178,9 +184,9 @@ fn raise_descriptor_limit() {
 async fn live(
     config: Config,
     foundation: Foundation,
+    ending: &Ending,
     on_ready: impl FnOnce() + 'static,
 ) -> Result<ExitReason, RunError> {
-    let mut signals = StopSignals::listen()?;
     let house = House::new();
     let (stop, mut requests) = watch::channel::<Option<StopReason>>(None);
     let supervisor = Supervisor::new(Arc::clone(&house.board), stop).start();
@@ -188,22 +194,31 @@ async fn live(
     let control = house.control_spec(&config, Arc::clone(&foundation.socket), Arc::clone(&reader), &supervisor);
     start_actors(&supervisor, vec![control]).await;
 
+    fail::fail_point!("start::before_mount", |_| std::process::abort());
+    if ending.has_begun() {
+        foundation.socket.remove_file();
+        return Ok(ExitReason::Signal);
+    }
     let edge = make_edge(&config, &house, &foundation);
     let mounted = mount_library(&config, &edge).inspect_err(|_| foundation.socket.remove_file())?;
+    ending.has_mount(mounted.unmounter());
+    fail::fail_point!("start::after_mount", |_| std::process::abort());
     let kernel = Arc::new(mounted.notifier());
     let specs = house.specs(&config, &foundation.pools, &foundation.catalog, &edge, kernel);
     start_actors(&supervisor, specs).await;
-    announce_when_ready(&config, &house, &foundation, on_ready);
+    let announcing = announce_when_ready(&config, &house, &foundation, on_ready);
 
     let mut ended = mounted.ended();
     let unmounted = async move {
         // An error means that the session is gone as well.
         let _ = ended.wait_for(|ended| *ended).await;
     };
-    let reason = wait_for_stop(&mut signals, &mut requests, unmounted).await;
+    let reason = wait_for_stop(ending, &mut requests, unmounted).await;
     tracing::info!(?reason, "stopping");
+    ending.begin(reason);
+    // The first scan goes on while readers are waited for; its end is not to be announced any more.
+    announcing.abort();
     service_manager::stopping();
-    signals.exit_at_next();
     shut_down(&house, &supervisor, &mounted).await;
     foundation.socket.remove_file();
     Ok(reason)
@@ -269,7 +284,12 @@ fn check_nesting(config: &Config) -> Result<(), RunError> {
 }
 
 /// Opens the root when it may be looked at, and says so.
-fn announce_when_ready(config: &Config, house: &House, foundation: &Foundation, on_ready: impl FnOnce() + 'static) {
+fn announce_when_ready(
+    config: &Config,
+    house: &House,
+    foundation: &Foundation,
+    on_ready: impl FnOnce() + 'static,
+) -> JoinHandle<()> {
     let (gate, scans) = (Arc::clone(&house.gate), Arc::clone(&house.scans));
     let reader = foundation.catalog.reader();
     let origins = match config.ready {
@@ -284,19 +304,21 @@ fn announce_when_ready(config: &Config, house: &House, foundation: &Foundation, 
         if let Some(manager) = manager {
             manager.serve().await;
         }
-    });
+    })
 }
 
 /// Ends everything in the order that `lifecycle` explains.
 async fn shut_down(house: &House, supervisor: &Addr<Supervisor>, mounted: &Mounted) {
-    house.gate.open();
-    // An actor that is down has nothing that waits.
-    let _ = tokio::time::timeout(Duration::from_secs(1), house.refuse_waiting.send(RefuseWaiting)).await;
     house.disarm.disarm();
+    fail::fail_point!("stop::before_unmount", |_| std::process::abort());
     mounted.unmount_lazily();
-    let _ = supervisor.send(StopActors).await;
+    fail::fail_point!("stop::after_unmount", |_| std::process::abort());
     let mut ended = mounted.ended();
-    if tokio::time::timeout(LAST_READER_LIMIT, ended.wait_for(|ended| *ended)).await.is_err() {
+    let readers_are_gone = tokio::time::timeout(LAST_READER_LIMIT, ended.wait_for(|ended| *ended)).await;
+    if readers_are_gone.is_err() {
         tracing::warn!("files are still open; their readers will get errors");
     }
+    // An actor that is down has nothing that waits.
+    let _ = tokio::time::timeout(REFUSE_LIMIT, house.refuse_waiting.send(RefuseWaiting)).await;
+    let _ = supervisor.send(StopActors).await;
 }

@@ -36,7 +36,9 @@ impl IdBlock {
             if start >= end {
                 return Err(CatalogError::Database { reason: "the catalog has used up its numbers".to_owned() });
             }
+            fail::fail_point!("catalog::before_reserve", |_| std::process::abort());
             storage.commit(std::iter::once((Family::Meta, self.key, Some(&keys::number(end)[..]))), true)?;
+            fail::fail_point!("catalog::after_reserve", |_| std::process::abort());
             (self.next, self.end) = (start, end);
         }
         let id = self.next;

@@ -28,7 +28,9 @@ impl Writer {
         self.transact(now, |writer| {
             let has_worked =
                 writer.purge_some()? || writer.replace_some_tracks()? || writer.expire_some_tombstones()?;
+            fail::fail_point!("catalog::before_maintenance_commit", |_| std::process::abort());
             writer.commit(false)?;
+            fail::fail_point!("catalog::after_maintenance_commit", |_| std::process::abort());
             Ok(has_worked)
         })
     }
@@ -50,6 +52,7 @@ impl Writer {
         if removal.is_done() && !self.purge_tombstones(number)? {
             // its last files are still to be subtracted from its row
             self.commit(false)?;
+            fail::fail_point!("catalog::purged_all_but_the_origin", |_| std::process::abort());
             self.rows.delete(Family::Meta, &keys::origin_key(number));
         }
         self.purge = Some((number, removal));

@@ -47,6 +47,7 @@ use musicfs_protocol::{ActorStats, Metrics, Work, WorkToken};
 use tokio::sync::oneshot;
 
 pub use pending::TouchedName;
+pub use self_check::self_check;
 pub use shared::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
 pub use writer::{DeltaInProgress, Writer};
 
@@ -122,6 +123,7 @@ impl Catalog {
 
     /// Announces what has been committed.
     fn announce(&mut self, work: &WorkToken) {
+        fail::fail_point!("catalog::before_announce", |_| std::process::abort());
         for name in self.writer.take_touched() {
             self.tree.push(name, TreeChanged { work: work.clone() });
         }

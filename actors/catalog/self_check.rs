@@ -38,34 +38,39 @@ const DERIVED: [Family; 9] = [
 impl CatalogShared {
     /// Everything in which the tables disagree; nothing when all is well. Must not run beside a writer.
     pub fn self_check(&self) -> Result<Vec<String>, CatalogError> {
-        let storage = &*self.storage;
-        let mut check = Check {
-            storage,
-            merging: self.merging()?,
-            roots: origin_rows(storage)?.into_iter().map(|(number, row)| (number, Ino(row.root))).collect(),
-            files: all(storage, Family::Files)?,
-            entries: all(storage, Family::Entries)?,
-            expected: BTreeMap::new(),
-            problems: Vec::new(),
-        };
-        check.derive_from_entries()?;
-        check.derive_from_files()?;
-        check.derive_sidecars();
-        check.derive_merging()?;
-        check.compare_tables()?;
-        check.compare_counts()?;
-        Ok(check.problems)
+        self_check(&self.storage, self.case_insensitive)
     }
+}
 
-    fn merging(&self) -> Result<Merging, CatalogError> {
-        let template: Option<TemplateRow> = self.storage.row(Family::Meta, keys::TEMPLATE)?;
-        let is_under_way = template.is_some_and(|template| template.replace_from.is_some());
-        Ok(match (is_under_way, self.case_insensitive) {
-            (true, _) => Merging::UnderWay,
-            (false, true) => Merging::On,
-            (false, false) => Merging::Off,
-        })
-    }
+/// The same for a state folder that nobody has open: no origin is settled and no template compared, as opening the catalog
+/// would. `case_insensitive` is what its last daemon was configured with.
+pub fn self_check(storage: &Storage, case_insensitive: bool) -> Result<Vec<String>, CatalogError> {
+    let mut check = Check {
+        storage,
+        merging: merging(storage, case_insensitive)?,
+        roots: origin_rows(storage)?.into_iter().map(|(number, row)| (number, Ino(row.root))).collect(),
+        files: all(storage, Family::Files)?,
+        entries: all(storage, Family::Entries)?,
+        expected: BTreeMap::new(),
+        problems: Vec::new(),
+    };
+    check.derive_from_entries()?;
+    check.derive_from_files()?;
+    check.derive_sidecars();
+    check.derive_merging()?;
+    check.compare_tables()?;
+    check.compare_counts()?;
+    Ok(check.problems)
+}
+
+fn merging(storage: &Storage, case_insensitive: bool) -> Result<Merging, CatalogError> {
+    let template: Option<TemplateRow> = storage.row(Family::Meta, keys::TEMPLATE)?;
+    let is_under_way = template.is_some_and(|template| template.replace_from.is_some());
+    Ok(match (is_under_way, case_insensitive) {
+        (true, _) => Merging::UnderWay,
+        (false, true) => Merging::On,
+        (false, false) => Merging::Off,
+    })
 }
 
 /// Whether folders that differ in case only are one.

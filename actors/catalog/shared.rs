@@ -99,7 +99,9 @@ impl CatalogShared {
         opening.make_fixed_folders()?;
         let origins = opening.settle_origins(&origins)?;
         opening.compare_template(template_fingerprint(&template, &options, case_insensitive))?;
+        fail::fail_point!("catalog::before_open_commit", |_| std::process::abort());
         opening.rows.commit(true)?;
+        fail::fail_point!("catalog::after_open_commit", |_| std::process::abort());
         Ok(Arc::new(Self {
             youngest_writer: Mutex::new(0),
             storage,

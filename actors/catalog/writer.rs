@@ -135,8 +135,10 @@ impl Writer {
                 } else if let Some(change) = delta.changes.pop_front() {
                     writer.make(delta, change)?;
                 } else {
+                    fail::fail_point!("catalog::before_last_commit", |_| std::process::abort());
                     // the end of a listing is what a later start relies on
                     writer.commit(delta.is_end_of_listing)?;
+                    fail::fail_point!("catalog::after_last_commit", |_| std::process::abort());
                     return Ok(true);
                 }
             }
@@ -221,7 +223,9 @@ impl Writer {
             if *youngest != self.number {
                 return Err(CatalogError::Database { reason: "another writer has taken over".to_owned() });
             }
+            fail::fail_point!("catalog::before_commit", |_| std::process::abort());
             self.rows.commit(sync)?;
+            fail::fail_point!("catalog::after_commit", |_| std::process::abort());
         }
         self.pending.dirty_files.clear();
         self.committed.extend(std::mem::take(&mut self.pending.touched));

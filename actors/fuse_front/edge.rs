@@ -164,6 +164,7 @@ impl Edge {
 
     /// How full the cache's file system is.
     pub(super) fn statfs(&self, call: Call<ReplyStatfs>) {
+        fail::fail_point!("fuse_front::statfs");
         match rustix::fs::statvfs(&self.statfs_path) {
             Ok(fs) => call.answer(|reply| {
                 let (bsize, frsize) = (to_u32(fs.f_bsize), to_u32(fs.f_frsize));

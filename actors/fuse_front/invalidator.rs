@@ -235,6 +235,7 @@ impl Worker {
             return;
         }
         self.config.metrics.invalidated_entries.inc();
+        fail::fail_point!("invalidator::before_call");
         let outcome = match name {
             FOLDER_ITSELF => self.config.kernel.invalidate_attributes(folder),
             _ => self.config.kernel.invalidate(folder, name),

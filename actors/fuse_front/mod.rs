@@ -41,7 +41,7 @@ pub use art::ArtDecoder;
 pub use attrs::Ownership;
 pub use edge::{DirectOrigin, Edge, EdgeConfig};
 pub use invalidator::{Disarm, InvalidateEntry, Invalidator, InvalidatorConfig, tree_inbox};
-pub use mount::{MountConfig, MountError, Mounted, mount};
+pub use mount::{MountConfig, MountError, Mounted, Unmounter, mount};
 pub use stale::{Cleared, clear_stale, mount_answers, resolve_links};
 
 /// The actor: sees to it that nothing waits for ever.

@@ -121,10 +121,31 @@ pub enum MountError {
 
 /// A library that is mounted. Dropping it unmounts.
 pub struct Mounted {
-    place: Place,
     notifier: Notifier,
+    unmounter: Unmounter,
+}
+
+/// Takes a mount away, from whichever thread comes to it first. Clones are of the same mount, which goes once.
+#[derive(Clone, Debug)]
+pub struct Unmounter(Arc<Seat>);
+
+/// A mount that was made, until it is taken away.
+#[derive(Debug)]
+struct Seat {
+    place: Place,
     ended: watch::Receiver<bool>,
     unmounted: AtomicBool,
+}
+
+impl Unmounter {
+    /// Takes the mount away from its place; files that are open stay readable. Does nothing the second time, and never
+    /// waits for anyone who has a file open.
+    pub fn unmount_lazily(&self) {
+        let Seat { place, ended, unmounted } = &*self.0;
+        if !unmounted.swap(true, Ordering::AcqRel) && !*ended.borrow() {
+            place.detach();
+        }
+    }
 }
 
 /// A mount that was made: where, and which file system, so that no other is unmounted in its place.
@@ -171,20 +192,22 @@ impl Mounted {
 
     /// Where the library is mounted, with all links resolved.
     pub fn mountpoint(&self) -> &Path {
-        &self.place.mountpoint
+        &self.unmounter.0.place.mountpoint
     }
 
     /// Becomes true when the session is over: unmounted, by us or by someone else, and the last file closed.
     pub fn ended(&self) -> watch::Receiver<bool> {
-        self.ended.clone()
+        self.unmounter.0.ended.clone()
     }
 
-    /// Takes the mount away from its place; files that are open stay readable. Does nothing the second time, and never
-    /// waits for anyone who has a file open.
+    /// For whoever must take the mount away while its owner hangs.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// See [`Unmounter::unmount_lazily`].
     pub fn unmount_lazily(&self) {
-        if !self.unmounted.swap(true, Ordering::AcqRel) && !*self.ended.borrow() {
-            self.place.detach();
-        }
+        self.unmounter.unmount_lazily();
     }
 }
 
@@ -221,12 +244,9 @@ pub(super) fn serve(
     let table = MountTable::read().unwrap_or_default();
     let device = table.top_at(&mountpoint).filter(|top| top.is_ours()).map(|top| top.device.clone());
     let place = Place { mountpoint, device };
-    run_session(connection, config, edge).inspect_err(|_| place.detach()).map(|(notifier, ended)| Mounted {
-        place,
-        notifier,
-        ended,
-        unmounted: AtomicBool::new(false),
-    })
+    let (notifier, ended) = run_session(connection, config, edge).inspect_err(|_| place.detach())?;
+    let unmounter = Unmounter(Arc::new(Seat { place, ended, unmounted: AtomicBool::new(false) }));
+    Ok(Mounted { notifier, unmounter })
 }
 
 /// A mountpoint that can be mounted on, by its real name.

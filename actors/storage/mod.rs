@@ -168,11 +168,14 @@ impl Storage {
         let folder = &config.state_dir;
         create_folder(folder)?;
         let lock = lock_folder(folder)?;
+        fail::fail_point!("storage::locked", |_| std::process::abort());
         let path = folder.join("catalog");
         create_folder(&path)?;
         let db = open_database(&path)?;
+        fail::fail_point!("storage::opened", |_| std::process::abort());
         let storage = Self { db, _lock: lock };
         storage.check_schema(&path)?;
+        fail::fail_point!("storage::checked_schema", |_| std::process::abort());
         Ok(storage)
     }
 
@@ -244,7 +247,10 @@ impl Storage {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
-        Ok(self.db.write_opt(batch, &options)?)
+        fail::fail_point!("storage::before_write", |_| std::process::abort());
+        self.db.write_opt(batch, &options)?;
+        fail::fail_point!("storage::after_write", |_| std::process::abort());
+        Ok(())
     }
 }
 

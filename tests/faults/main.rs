@@ -10,3 +10,15 @@ mod support;
 mod absence;
 mod hostile_peer;
 mod kill;
+mod kill_points;
+mod shutdown;
+
+/// Deaths in a run of all tests: `MUSICFS_KILLS`, a tenth of the long run's unless it says otherwise.
+fn num_kills() -> usize {
+    std::env::var("MUSICFS_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+}
+
+/// A test's share of the deaths that are more than one at each step of each scene.
+fn more_kills(percent: usize) -> usize {
+    (num_kills().saturating_sub(kill_points::num_first_deaths()) * percent).div_ceil(100)
+}

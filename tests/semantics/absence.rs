@@ -4,9 +4,12 @@
 
 use std::fs;
 
+use rustix::process::Signal;
+
 use crate::promised;
 use crate::support::daemon::{Daemon, mounted};
 use crate::support::eventually;
+use crate::support::failpoints::Failpoints;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::{names_in, walk};
@@ -82,4 +85,22 @@ fn killed_daemon_starts_again() {
     let daemon = home.start();
     assert_eq!(walk(&home.mnt()), before);
     daemon.stop();
+}
+
+#[test]
+fn end_takes_the_mount_away_and_a_second_signal_hurries() {
+    promised(
+        "A daemon that is told to end takes its mount away, whoever is in it and whatever hangs; a second signal ends it at once.",
+    );
+    let home = home(2);
+    let failpoints = Failpoints::new(&home);
+    let daemon = home.start_with(failpoints.arm(&mut home.mount_command()));
+    let open = std::fs::File::open(home.shown(ALBUM)).unwrap();
+    failpoints.set("stop::before_unmount", "pause");
+    daemon.signal(Signal::TERM);
+    home.logged("stopping");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait_exit().code(), Some(130));
+    assert!(!mounted(&home.mnt()));
+    drop(open);
 }

@@ -127,8 +127,26 @@ impl<'a> Daemon<'a> {
         self.wait_for("idle");
     }
 
+    /// Waits until every change that was made before has arrived, or the daemon has ended; says whether it still runs.
+    #[track_caller]
+    pub(crate) fn idle_or_ended(&self) -> bool {
+        let answer = self.wait_or_end("idle");
+        // A daemon that ends while it is asked cuts the question off.
+        let runs = answer.is_some_and(|finished| finished.status.success() || self.exit.wait(EXIT_LIMIT).is_none());
+        runs && self.exit.wait(Duration::ZERO).is_none()
+    }
+
     #[track_caller]
     fn wait_for(&self, what: &str) {
+        match self.wait_or_end(what) {
+            Some(finished) => drop(finished.ok()),
+            None => panic!("the daemon ended instead of becoming {what}: {:?}", self.exit.wait(Duration::ZERO)),
+        }
+    }
+
+    /// How `musicfs wait` ended, or nothing when the daemon ended first.
+    #[track_caller]
+    fn wait_or_end(&self, what: &str) -> Option<Finished> {
         self.step();
         let mut command = self.sandbox.command(&["wait", "--for", what, "--timeout", "60"]);
         // A daemon that has ended will never be ready: do not sit out the time.
@@ -139,10 +157,7 @@ impl<'a> Daemon<'a> {
         std::thread::spawn(move || exit.wait(Duration::from_mins(1)).map(|_| sender.send(None)));
         let answer = receiver.recv().expect("one of the two");
         self.step();
-        match answer {
-            Some(finished) => drop(finished.ok()),
-            None => panic!("the daemon ended instead of becoming {what}: {:?}", self.exit.wait(Duration::ZERO)),
-        }
+        answer
     }
 
     /// The metrics as text.
@@ -185,6 +200,13 @@ impl<'a> Daemon<'a> {
         self.leaves_mount = true;
         self.signal(Signal::KILL);
         assert_eq!(self.wait_exit().signal(), Some(9), "the daemon ended before it was killed");
+    }
+
+    /// Waits until the daemon has died at a failpoint that aborts it. The mount stays behind as after kill -9.
+    #[track_caller]
+    pub(crate) fn aborted(mut self) {
+        self.leaves_mount = true;
+        assert_eq!(self.wait_exit().signal(), Some(6), "the daemon did not die where it was to");
     }
 }
 

@@ -31,9 +31,11 @@ impl Drop for Sandbox {
     }
 }
 
-/// The daemon's binary, where the ordinary user can run it: the target folder may lie in a home that is closed.
+/// The daemon's binary, where the ordinary user can run it: the target folder may lie in a home that is closed. Where the
+/// tests themselves run as such a user, `MUSICFS_TEST_BINARY` names a copy.
 fn binary_for(user: User, dir: &Path) -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_musicfs"));
+    let copy = std::env::var_os("MUSICFS_TEST_BINARY").map(PathBuf::from);
+    let built = copy.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_musicfs")));
     if user == User::Me {
         return built;
     }
@@ -97,6 +99,14 @@ impl Sandbox {
     /// The daemon's standard output and error, of all its runs.
     pub(crate) fn log(&self) -> PathBuf {
         self.path("log")
+    }
+
+    /// Waits until the daemon's log says this.
+    #[track_caller]
+    pub(crate) fn logged(&self, words: &str) {
+        super::eventually(&format!("the log says `{words}`"), || {
+            std::fs::read(self.log()).is_ok_and(|log| String::from_utf8_lossy(&log).contains(words))
+        });
     }
 
     /// Lets other users pass through the sandbox.

@@ -75,10 +75,12 @@ impl ReadDirect for LocalDirect {
 
 impl DirectFile for RegularFile {
     fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, FetchError> {
+        fail::fail_point!("fetcher::read_now", |_| Ok(None));
         self.read_cached(offset, buffer).map_err(explain_open)
     }
 
     fn read_blocking(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, FetchError> {
+        fail::fail_point!("fetcher::read_blocking");
         self.read_full(offset, buffer).map_err(explain_open)
     }
 

@@ -58,6 +58,7 @@ impl LocalOrigin {
             let slot = slots.acquire_owned().await.map_err(|_| PoolError::Abandoned)?;
             let job = move || {
                 let _held_until_the_call_returns = slot;
+                fail::fail_point!("fetcher::pool_job");
                 if deadline.has_passed(Instant::now()) { Err(FetchError::Timeout) } else { work(&root) }
             };
             pool::run(&pool, job).await
