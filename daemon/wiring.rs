@@ -25,7 +25,7 @@ use musicfs_protocol::change::{RescanInbox, SettledInbox, TouchedInbox, TreeInbo
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{
     ApplyDelta, AwaitBarrier, Board, HealthTable, Metrics, PermitPool, Port, ReadCatalog, ReadyGate, RefuseWaiting,
-    RescanOrigin, ScanTable, StopDaemon, Work, rescan_inbox, settled_inbox, touched_inbox,
+    RescanOrigin, ScanTable, StopDaemon, WatchTable, Work, rescan_inbox, settled_inbox, touched_inbox,
 };
 use musicfs_pure::debounce::DebounceConfig;
 use musicfs_pure::escape::escape;
@@ -50,6 +50,7 @@ pub(crate) struct House {
     pub(crate) disarm: Disarm,
     pub(crate) refuse_waiting: Port<RefuseWaiting>,
     health: Arc<HealthTable>,
+    watches: Arc<WatchTable>,
     touched: TouchedInbox,
     settled: SettledInbox,
     rescans: RescanInbox,
@@ -71,6 +72,7 @@ impl House {
             disarm: Disarm::default(),
             refuse_waiting: Port::unbound(),
             health: Arc::default(),
+            watches: Arc::default(),
             touched: touched_inbox(),
             settled: settled_inbox(),
             rescans: rescan_inbox(),
@@ -97,6 +99,7 @@ impl House {
             metrics: self.metrics.clone(),
             health: Arc::clone(&self.health),
             scans: Arc::clone(&self.scans),
+            watches: Arc::clone(&self.watches),
             rescans: self.rescans.clone(),
             barrier: self.barrier.clone(),
             work: self.work.clone(),
@@ -251,10 +254,11 @@ impl House {
         };
         let (touched, rescans) = (self.touched.clone(), self.rescans.clone());
         let (work, metrics, stats) = (self.work.clone(), self.metrics.clone(), self.board.actor("watcher"));
-        let barrier = self.barrier.clone();
+        let (barrier, watches) = (self.barrier.clone(), Arc::clone(&self.watches));
         let make = move || {
             let (touched, rescans, stats) = (touched.clone(), rescans.clone(), Arc::clone(&stats));
-            Watcher::new(config.clone(), touched, rescans, work.clone(), stats, metrics.clone())
+            let watches = Arc::clone(&watches);
+            Watcher::new(config.clone(), touched, rescans, work.clone(), stats, metrics.clone(), watches)
         };
         self.in_change_group(ActorSpec::new("watcher", Group::Change, make, move |addr| barrier.bind(addr)))
     }

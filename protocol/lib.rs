@@ -34,6 +34,7 @@ pub mod permit;
 pub mod pool;
 pub mod port;
 pub mod scan;
+pub mod watch;
 pub mod wire;
 pub mod work;
 
@@ -53,4 +54,5 @@ pub use metrics::Metrics;
 pub use permit::{Lane, Permit, PermitPool};
 pub use port::{Port, PortError};
 pub use scan::{ScanState, ScanTable};
+pub use watch::{OriginWatch, WatchMode, WatchTable};
 pub use work::{Work, WorkToken};

@@ -53,6 +53,7 @@ fn origin_rows(services: &ControlServices) -> Result<Vec<OriginRow>, RpcError> {
 fn origin_row(services: &ControlServices, origin: &ServedOrigin) -> Result<OriginRow, RpcError> {
     let health = services.health.get(&origin.id);
     let scan = services.scans.get(&origin.id);
+    let watch = services.watches.get(&origin.id);
     let scan_problem = match &scan.state {
         ScanState::Failed { reason } | ScanState::Quarantined { reason } => Some(reason.clone()),
         ScanState::Pending | ScanState::Running | ScanState::Done => None,
@@ -66,6 +67,8 @@ fn origin_row(services: &ControlServices, origin: &ServedOrigin) -> Result<Origi
         last_error: health.and_then(|health| health.last_error),
         scan: scan.state.as_str().to_owned(),
         scan_problem,
+        watch: watch.mode.as_str().to_owned(),
+        watch_problem: watch.problem,
         num_listed: scan.num_listed,
         num_tags_read: scan.num_tags_read,
         num_links_left_out: scan.num_links_left_out,

@@ -178,6 +178,7 @@ pub(super) fn services(catalog: Arc<FakeCatalog>) -> ControlServices {
         metrics: Metrics::default(),
         health: Arc::new(HealthTable::default()),
         scans: Arc::new(ScanTable::default()),
+        watches: Arc::default(),
         rescans,
         barrier: Port::unbound(),
         work: Work::default(),

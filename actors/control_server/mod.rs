@@ -36,7 +36,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use musicfs_protocol::change::RescanInbox;
 use musicfs_protocol::{
     ActorStats, AwaitBarrier, Board, HealthTable, Heartbeat, Metrics, Port, ReadCatalog, ReadyGate, ScanTable,
-    StopDaemon, Work,
+    StopDaemon, WatchTable, Work,
 };
 use musicfs_pure::ids::OriginId;
 
@@ -70,6 +70,8 @@ pub struct ControlServices {
     pub health: Arc<HealthTable>,
     /// How far each scan is.
     pub scans: Arc<ScanTable>,
+    /// How each origin's changes are noticed.
+    pub watches: Arc<WatchTable>,
     /// Where a rescan is asked for.
     pub rescans: RescanInbox,
     /// The watcher, which confirms that no event is on its way to it.

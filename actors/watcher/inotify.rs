@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use musicfs_protocol::change::{RescanInbox, TouchedInbox};
-use musicfs_protocol::{Metrics, PathTouched, RescanOrigin, Work};
+use musicfs_protocol::{Metrics, PathTouched, RescanOrigin, WatchTable, Work};
 use musicfs_pure::ids::{OriginId, OriginPath};
 use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, ModifyKind, RenameMode};
 
@@ -33,6 +33,7 @@ pub(super) struct Sink {
     pub(super) rescans: RescanInbox,
     pub(super) work: Work,
     pub(super) metrics: Metrics,
+    pub(super) watches: Arc<WatchTable>,
 }
 
 impl Sink {
@@ -79,12 +80,10 @@ impl Translator {
     }
 
     fn translate(&mut self, event: notify::Result<Event>) {
+        // as if the queue had overflowed just before this event, which is lost with it
+        fail::fail_point!("watcher::overflow", |_| self.overflowed());
         match event {
-            Ok(event) if event.need_rescan() => {
-                self.sink.metrics.watch_overflows.inc();
-                tracing::warn!(origin = %self.sink.origin, "more changes than the event queue holds; comparing the whole origin");
-                self.events_lost();
-            }
+            Ok(event) if event.need_rescan() => self.overflowed(),
             Ok(event) if is_our_own(event.kind) => {}
             // Every other event has one path; the one with both names of a rename repeats two that came before.
             Ok(event) => {
@@ -101,6 +100,12 @@ impl Translator {
                 self.events_lost();
             }
         }
+    }
+
+    fn overflowed(&self) {
+        self.sink.metrics.watch_overflows.inc();
+        tracing::warn!(origin = %self.sink.origin, "more changes than the event queue holds; comparing the whole origin");
+        self.events_lost();
     }
 
     /// The rescan now covers what was lost; the one after the rebuild, what happens until then.
@@ -208,7 +213,8 @@ mod tests {
             let barrier = Arc::new(Barrier::create(folder.path(), &origin).expect("created"));
             let (work, metrics) = (Work::default(), Metrics::default());
             let orders = Arc::new(Orders::new(work.clone()));
-            let sink = Sink { origin, touched: touched_inbox(), rescans: rescan_inbox(), work, metrics };
+            let (touched, rescans, watches) = (touched_inbox(), rescan_inbox(), Arc::default());
+            let sink = Sink { origin, touched, rescans, work, metrics, watches };
             let folders = Arc::<Folders>::default();
             let translator = Translator::new("/m".into(), sink.clone(), Arc::clone(&orders), barrier, folders);
             orders.take_todo();

@@ -9,28 +9,36 @@
 //!   Starting ───────────────► Watched ◄──────────────────────────────────────────────┐
 //!      │                       │   └──► built anew, then a rescan ────────────────────┘
 //!      │ no folder there       │ no more watches granted
-//!      └─► Absent ──► (tried   └─► Polled for good: the watches are given back
-//!                  again)
+//!      └─► Absent ──► (tried   └─► Polled: the watches are given back, and tried again after RETRY_AFTER or when the
+//!                  again)                  system's limit is another one
 //! ```
 //!
 //! After every build the whole origin is compared: what changed before the last watch was in place is in nobody's queue.
+//! The kernel tells nobody that a filesystem was mounted on a watched folder, or that one is gone: so what is mounted below
+//! the root is compared with what was there when the watches were built, whenever the root is looked at.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use musicfs_protocol::{OriginWatch, WatchMode};
 use musicfs_pure::ids::{OriginId, OriginPath};
 use parking_lot::Mutex;
 
 use super::barrier;
 use super::inotify::{Sink, relative};
+use super::limits::Limits;
 use super::orders::{Orders, Todo};
 use super::watches::{WatchError, Watches};
 
 /// Rounds of barrier and orders before a barrier is answered: each round takes in the folders that the one before
 /// uncovered, and a tree that grows all the time never ends.
 const MAX_BARRIER_ROUNDS: u32 = 16;
+
+/// After this time it is tried whether other programs have given back watches: a try walks the folders of the origin and
+/// takes watches from the others while it does, so it is made seldom. A raised limit is seen at once.
+const RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// An origin and where it is.
 #[derive(Clone, Debug)]
@@ -43,38 +51,16 @@ pub struct WatchedOrigin {
     pub poll_interval: Duration,
 }
 
-/// How an origin's changes are noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Not known yet.
-    Starting,
-    /// There is no folder at the root.
-    Absent,
-    /// By events.
-    Watched,
-    /// By events, and by comparing because others may write too.
-    WatchedAndPolled,
-    /// By comparing.
-    Polled,
-}
-
-impl Mode {
-    /// Whether the origin is compared at every poll interval.
-    pub(super) fn polls(self) -> bool {
-        matches!(self, Self::WatchedAndPolled | Self::Polled)
-    }
-}
-
 /// The actor's side of a keeper; ends it when dropped.
 pub(super) struct KeeperHandle {
     pub(super) orders: Arc<Orders>,
-    mode: Arc<Mutex<Mode>>,
+    mode: Arc<Mutex<WatchMode>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl KeeperHandle {
     /// How the origin's changes are noticed now.
-    pub(super) fn mode(&self) -> Mode {
+    pub(super) fn mode(&self) -> WatchMode {
         *self.mode.lock()
     }
 
@@ -97,20 +83,33 @@ pub(super) struct Keeper {
     barrier_dir: PathBuf,
     sink: Sink,
     orders: Arc<Orders>,
-    mode: Arc<Mutex<Mode>>,
+    mode: Arc<Mutex<WatchMode>>,
     watches: Option<Watches>,
-    has_given_up: bool,
+    given_up: Option<GivenUp>,
+}
+
+/// When the system granted no more watches, and what its limits were.
+struct GivenUp {
+    at: Instant,
+    limits: Limits,
+}
+
+impl GivenUp {
+    /// Whether it may be otherwise by now.
+    fn may_be_over(&self) -> bool {
+        self.at.elapsed() >= RETRY_AFTER || self.limits != Limits::read()
+    }
 }
 
 impl Keeper {
     /// Starts the keeper of an origin.
     pub(super) fn spawn(origin: WatchedOrigin, barrier_dir: PathBuf, sink: Sink) -> KeeperHandle {
         let orders = Arc::new(Orders::new(sink.work.clone()));
-        let mode = Arc::new(Mutex::new(Mode::Starting));
+        let mode = Arc::new(Mutex::new(WatchMode::Starting));
         let name = format!("watch-{}", origin.origin);
         let parts = (Arc::clone(&orders), Arc::clone(&mode));
-        let keeper =
-            Self { origin, barrier_dir, sink, orders: parts.0, mode: parts.1, watches: None, has_given_up: false };
+        let keeper = Self { origin, barrier_dir, sink, orders: parts.0, mode: parts.1, watches: None, given_up: None };
+        keeper.set_mode(WatchMode::Starting, None);
         let thread = Builder::new().name(name).spawn(|| keeper.run());
         if let Err(error) = &thread {
             tracing::error!(%error, "no thread for an origin's watches; it is tried again");
@@ -134,15 +133,16 @@ impl Keeper {
 
     fn obey(&mut self, todo: Todo) {
         if todo.limit_reached {
-            self.give_up(&WatchError::TooManyWatches);
+            self.give_up(&WatchError::too_many_watches());
         }
         if todo.rebuild {
             self.watches = None;
         }
         if todo.check_root {
             self.check_root();
+            self.given_up.take_if(|given_up| given_up.may_be_over());
         }
-        if self.watches.is_none() && !self.has_given_up {
+        if self.watches.is_none() && self.given_up.is_none() {
             // a build takes in what is fresh
             self.build();
         } else if todo.all_fresh {
@@ -152,8 +152,12 @@ impl Keeper {
         }
     }
 
-    /// Until no event is queued, and every folder that events told of is watched and touched.
+    /// Until no event is queued, and every folder that events told of is watched and touched. What gives no event is looked
+    /// at first.
     fn pass_barrier(&mut self) {
+        if self.watches.is_some() {
+            self.obey(Todo::check_root());
+        }
         for _ in 0..MAX_BARRIER_ROUNDS {
             let Some(watches) = &self.watches else { return };
             if let Err(error) = watches.pass_barrier() {
@@ -169,10 +173,13 @@ impl Keeper {
     }
 
     fn check_root(&mut self) {
-        let is_lost = self.watches.as_ref().is_some_and(|watches| !watches.is_current(&self.origin.root));
-        if is_lost {
+        let Some(watches) = &self.watches else { return };
+        if !watches.is_current(&self.origin.root) {
             tracing::warn!(origin = %self.origin.origin, "the origin's folder was replaced or unmounted");
             self.sink.touch(OriginPath::root(), true, None);
+            self.watches = None;
+        } else if watches.has_other_mounts() {
+            tracing::info!(origin = %self.origin.origin, "what is mounted below the origin's folder has changed");
             self.watches = None;
         }
     }
@@ -186,10 +193,12 @@ impl Keeper {
                 self.sink.rescan();
             }
             Err(WatchError::Stopped) => {}
-            Err(error @ (WatchError::TooManyWatches | WatchError::TooManyInstances)) => self.give_up(&error),
-            Err(error @ WatchError::RootMissing { .. }) => self.publish(Mode::Absent, &error),
+            Err(error @ (WatchError::TooManyWatches { .. } | WatchError::TooManyInstances { .. })) => {
+                self.give_up(&error)
+            }
+            Err(error @ WatchError::RootMissing { .. }) => self.publish(WatchMode::Absent, &error),
             Err(error @ (WatchError::Unreadable { .. } | WatchError::BarrierFolder { .. })) => {
-                self.publish(Mode::Polled, &error);
+                self.publish(WatchMode::Polled, &error);
             }
         }
     }
@@ -215,22 +224,30 @@ impl Keeper {
     /// Watches on half of a tree are worth little, and the user's other programs need them.
     fn give_up(&mut self, error: &WatchError) {
         self.watches = None;
-        self.has_given_up = true;
-        self.publish(Mode::Polled, error);
+        self.given_up = Some(GivenUp { at: Instant::now(), limits: Limits::read() });
+        self.publish(WatchMode::Polled, error);
         self.sink.rescan();
     }
 
     fn publish_watched(&self) {
         let is_partial = self.watches.as_ref().is_some_and(Watches::is_partial);
-        *self.mode.lock() = if is_partial { Mode::WatchedAndPolled } else { Mode::Watched };
+        self.set_mode(if is_partial { WatchMode::WatchedAndPolled } else { WatchMode::Watched }, None);
     }
 
     /// Warns when the mode is news, not at every attempt.
-    fn publish(&self, new: Mode, error: &WatchError) {
-        let old = std::mem::replace(&mut *self.mode.lock(), new);
+    fn publish(&self, new: WatchMode, error: &WatchError) {
+        let old = self.set_mode(new, Some(error.to_string()));
         if old != new {
             let interval = self.origin.poll_interval;
             tracing::warn!(origin = %self.origin.origin, mode = ?new, ?interval, %error, "the origin is not watched");
         }
+    }
+
+    /// Answers the mode before. A keeper that was told to end has a successor, who publishes.
+    fn set_mode(&self, mode: WatchMode, problem: Option<String>) -> WatchMode {
+        if !self.orders.is_stopped() {
+            self.sink.watches.publish(&self.origin.origin, OriginWatch { mode, problem });
+        }
+        std::mem::replace(&mut *self.mode.lock(), mode)
     }
 }

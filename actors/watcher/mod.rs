@@ -11,6 +11,8 @@ mod barrier;
 mod folders;
 mod inotify;
 mod keeper;
+mod limits;
+mod mounts;
 mod orders;
 mod poll;
 mod watches;
@@ -25,15 +27,15 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use futures_util::future::join_all;
 use musicfs_protocol::change::{RescanInbox, TouchedInbox};
-use musicfs_protocol::{ActorStats, AwaitBarrier, Heartbeat, Metrics, Work};
+use musicfs_protocol::{ActorStats, AwaitBarrier, Heartbeat, Metrics, WatchTable, Work};
 
 use barrier::BARRIER_LIMIT;
 use inotify::Sink;
 pub use keeper::WatchedOrigin;
 use keeper::{Keeper, KeeperHandle};
 
-/// How often a root is looked at, for what gives no event (an unmount, a rename above it) and for one that is not there:
-/// one stat, and soon enough that a disk that is plugged in again is there before its user looks.
+/// How often a root is looked at, for what gives no event (a mount, an unmount, a rename above it) and for one that is not
+/// there: one stat and a look at the table of mounts, and soon enough that a disk that is plugged in again is there before its user looks.
 const ROOT_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The shortest interval of a timer; a configured 0 would spin.
@@ -56,6 +58,7 @@ pub struct Watcher {
     work: Work,
     stats: Arc<ActorStats>,
     metrics: Metrics,
+    watches: Arc<WatchTable>,
     keepers: Vec<KeeperHandle>,
 }
 
@@ -68,8 +71,9 @@ impl Watcher {
         work: Work,
         stats: Arc<ActorStats>,
         metrics: Metrics,
+        watches: Arc<WatchTable>,
     ) -> Self {
-        Self { config, touched, rescans, work, stats, metrics, keepers: Vec::new() }
+        Self { config, touched, rescans, work, stats, metrics, watches, keepers: Vec::new() }
     }
 
     fn sink(&self, origin: &WatchedOrigin) -> Sink {
@@ -79,6 +83,7 @@ impl Watcher {
             rescans: self.rescans.clone(),
             work: self.work.clone(),
             metrics: self.metrics.clone(),
+            watches: Arc::clone(&self.watches),
         }
     }
 

@@ -32,6 +32,11 @@ pub(super) struct Todo {
 }
 
 impl Todo {
+    /// To look at the root, and no more.
+    pub(super) fn check_root() -> Self {
+        Self { check_root: true, ..Self::default() }
+    }
+
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         !(self.limit_reached || self.rebuild || self.check_root || self.all_fresh) && self.fresh.is_empty()
@@ -56,7 +61,7 @@ pub(super) struct Orders {
 impl Orders {
     /// Orders that begin with looking at the root.
     pub(super) fn new(work: Work) -> Self {
-        let todo = Todo { check_root: true, ..Todo::default() };
+        let todo = Todo::check_root();
         Self { state: Mutex::new(State { todo, ..State::default() }), given: Condvar::new(), work }
     }
 

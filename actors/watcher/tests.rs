@@ -11,12 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use musicfs_protocol::{InboxReady, rescan_inbox, touched_inbox};
+use musicfs_protocol::{InboxReady, WatchMode, rescan_inbox, touched_inbox};
 use musicfs_pure::ids::{OriginId, OriginPath};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::keeper::Mode;
 use super::*;
 
 /// Longer than any event can take on a busy machine; only a test that fails waits for it.
@@ -38,19 +37,6 @@ impl Handler<InboxReady> for Probe {
 
     fn handle(&mut self, _: InboxReady, _: &mut Self::Context) {
         let _ = self.0.send(());
-    }
-}
-
-/// Asks how an origin's changes are noticed.
-#[derive(Message)]
-#[rtype(result = "String")]
-struct AskMode;
-
-impl Handler<AskMode> for Watcher {
-    type Result = String;
-
-    fn handle(&mut self, _: AskMode, _: &mut Self::Context) -> String {
-        format!("{:?}", self.keepers[0].mode())
     }
 }
 
@@ -77,6 +63,7 @@ struct Bench {
     rescans: RescanInbox,
     work: Work,
     metrics: Metrics,
+    watches: Arc<WatchTable>,
     rescan_news: mpsc::UnboundedReceiver<()>,
     _barrier_dir: TempDir,
 }
@@ -93,18 +80,19 @@ impl Bench {
         let origins = roots.iter().enumerate().map(origin).collect();
         let config = WatcherConfig { origins, barrier_dir: barrier_dir.path().to_path_buf() };
         let (touched, rescans) = (touched_inbox(), rescan_inbox());
-        let (work, metrics) = (Work::default(), Metrics::default());
+        let (work, metrics, watches) = (Work::default(), Metrics::default(), Arc::<WatchTable>::default());
         let (sender, rescan_news) = mpsc::unbounded_channel();
         rescans.ready_port().bind(&Probe(sender).start());
-        let watcher = spawn(&config, &touched, &rescans, &work, &metrics);
-        let bench = Self { config, watcher, touched, rescans, work, metrics, rescan_news, _barrier_dir: barrier_dir };
+        let watcher = spawn(&config, &touched, &rescans, &work, &metrics, &watches);
+        let _barrier_dir = barrier_dir;
+        let bench = Self { config, watcher, touched, rescans, work, metrics, watches, rescan_news, _barrier_dir };
         bench.touches().await;
         bench
     }
 
     /// As the supervisor does after a failure.
     fn restart(&mut self) {
-        self.watcher = spawn(&self.config, &self.touched, &self.rescans, &self.work, &self.metrics);
+        self.watcher = spawn(&self.config, &self.touched, &self.rescans, &self.work, &self.metrics, &self.watches);
     }
 
     async fn barrier(&self) {
@@ -136,13 +124,8 @@ impl Bench {
         }
     }
 
-    async fn mode(&self) -> Mode {
-        match self.watcher.send(AskMode).await.expect("alive").as_str() {
-            "Absent" => Mode::Absent,
-            "Watched" => Mode::Watched,
-            "Polled" => Mode::Polled,
-            other => panic!("{other}"),
-        }
+    fn mode(&self) -> WatchMode {
+        self.watches.get(&id(0)).mode
     }
 }
 
@@ -152,9 +135,10 @@ fn spawn(
     rescans: &RescanInbox,
     work: &Work,
     metrics: &Metrics,
+    watches: &Arc<WatchTable>,
 ) -> Addr<Watcher> {
     let (touched, rescans, work, metrics) = (touched.clone(), rescans.clone(), work.clone(), metrics.clone());
-    Watcher::new(config.clone(), touched, rescans, work, Arc::default(), metrics).start()
+    Watcher::new(config.clone(), touched, rescans, work, Arc::default(), metrics, Arc::clone(watches)).start()
 }
 
 fn id(index: usize) -> OriginId {
@@ -180,7 +164,7 @@ fn is_covered(touches: &Touches, path: &str) -> bool {
 async fn created_modified_and_deleted_files_are_touched() {
     let root = folder();
     let bench = Bench::start(&[root.path()], NEVER).await;
-    assert_eq!(bench.mode().await, Mode::Watched);
+    assert_eq!(bench.mode(), WatchMode::Watched);
     let file = root.path().join("a.flac");
     for change in ["create", "modify", "chmod", "delete"] {
         match change {
@@ -322,7 +306,7 @@ async fn missing_root_is_watched_when_it_appears() {
     let parent = folder();
     let root = parent.path().join("later");
     let mut bench = Bench::start(&[&root], SOON).await;
-    assert_eq!(bench.mode().await, Mode::Absent);
+    assert_eq!(bench.mode(), WatchMode::Absent);
     assert!(bench.rescans.is_empty());
     fs::create_dir(&root).expect("create");
     bench.next_rescan().await;
@@ -370,7 +354,7 @@ async fn exhausted_watches_are_replaced_by_polling_of_that_origin_only() {
     for _ in 0..5 {
         assert!(!bench.next_rescan().await.contains(&id(1)));
     }
-    assert_eq!(bench.mode().await, Mode::Polled);
+    assert_eq!(bench.mode(), WatchMode::Polled);
     write(polled.path().join("x"));
     write(watched.path().join("y"));
     bench.barrier().await;

@@ -18,6 +18,8 @@ use notify::{INotifyWatcher, RecursiveMode, Watcher as _};
 use super::barrier::{Barrier, BarrierError};
 use super::folders::Folders;
 use super::inotify::{Sink, Translator};
+use super::limits::{self, Limits};
+use super::mounts::Mounts;
 use super::orders::Orders;
 use super::poll::{self, RootMark};
 
@@ -36,14 +38,22 @@ pub(super) enum WatchError {
     },
     /// The user may have no more watches.
     #[error(
-        "the system grants no more folder watches; raise the sysctl fs.inotify.max_user_watches and restart musicfs"
+        "the system grants no more folder watches (fs.inotify.max_user_watches is {limit}); raise it, for example with \
+         `sudo sysctl fs.inotify.max_user_watches=1048576`, and musicfs watches again by itself"
     )]
-    TooManyWatches,
+    TooManyWatches {
+        /// The sysctl's value, in words.
+        limit: String,
+    },
     /// The user may have no more inotify instances, or the process no more descriptors.
     #[error(
-        "the system grants no more inotify instances; raise the sysctl fs.inotify.max_user_instances and restart musicfs"
+        "the system grants no more inotify instances (fs.inotify.max_user_instances is {limit}); raise it, for example \
+         with `sudo sysctl fs.inotify.max_user_instances=1024`, and musicfs watches again by itself"
     )]
-    TooManyInstances,
+    TooManyInstances {
+        /// The sysctl's value, in words.
+        limit: String,
+    },
     /// The folder that the barrier needs is not there.
     #[error("cannot use the daemon's own folder `{}`: {source}; check its permissions and free space", folder.display())]
     BarrierFolder {
@@ -65,6 +75,17 @@ pub(super) enum WatchError {
     Stopped,
 }
 
+impl WatchError {
+    /// No more watches, under the limit of now.
+    pub(super) fn too_many_watches() -> Self {
+        Self::TooManyWatches { limit: limits::shown(Limits::read().max_watches) }
+    }
+
+    fn too_many_instances() -> Self {
+        Self::TooManyInstances { limit: limits::shown(Limits::read().max_instances) }
+    }
+}
+
 /// What became of one folder.
 enum Added {
     Watched,
@@ -77,6 +98,7 @@ pub(super) struct Watches {
     watcher: INotifyWatcher,
     root: PathBuf,
     mark: RootMark,
+    mounts: Mounts,
     devices: HashSet<u64>,
     barrier: Arc<Barrier>,
     folders: Arc<Folders>,
@@ -97,6 +119,7 @@ impl Watches {
         let root = fs::canonicalize(configured_root).map_err(root_error)?;
         let mark = RootMark::read(&root).map_err(root_error)?;
         let is_shared = poll::is_shared(&root).map_err(root_error)?;
+        let mounts = Mounts::below(&root).map_err(root_error)?;
         // Only from here on: a root that hangs must not keep the daemon from being idle for ever.
         let _work = sink.work.begin();
         let barrier_error = |source| WatchError::BarrierFolder { folder: barrier_dir.to_path_buf(), source };
@@ -114,6 +137,7 @@ impl Watches {
             watcher,
             root: root.clone(),
             mark,
+            mounts,
             devices,
             barrier,
             folders,
@@ -138,6 +162,12 @@ impl Watches {
     /// Whether the folder at the configured root is still the one that is watched.
     pub(super) fn is_current(&self, configured_root: &Path) -> bool {
         RootMark::read(configured_root).is_ok_and(|mark| mark == self.mark)
+    }
+
+    /// Whether something was mounted or unmounted below the root since the watches were built. Where the table cannot be
+    /// read, nothing is known to have changed.
+    pub(super) fn has_other_mounts(&self) -> bool {
+        Mounts::below(&self.root).is_ok_and(|mounts| mounts != self.mounts)
     }
 
     /// Waits until every queued event has been handled.
@@ -201,13 +231,14 @@ impl Watches {
     }
 
     fn add_folder(&mut self, folder: &Path) -> Result<Added, WatchError> {
+        fail::fail_point!("watcher::add_watch", |_| Err(WatchError::too_many_watches()));
         self.folders.add(folder);
         let added = self.watcher.watch(folder, RecursiveMode::NonRecursive);
         let is_denied = matches!(&added, Err(error) if io_kind(error) == Some(ErrorKind::PermissionDenied));
         self.folders.set_denied(folder, is_denied);
         match added {
             Ok(()) => Ok(Added::Watched),
-            Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => Err(WatchError::TooManyWatches),
+            Err(error) if matches!(error.kind, notify::ErrorKind::MaxFilesWatch) => Err(WatchError::too_many_watches()),
             Err(error) => {
                 let is_gone = matches!(error.kind, notify::ErrorKind::PathNotFound)
                     || matches!(io_kind(&error), Some(ErrorKind::NotFound | ErrorKind::NotADirectory));
@@ -248,9 +279,9 @@ fn root_error(root: &Path, source: io::Error) -> WatchError {
 
 fn instance_error(root: &Path, error: notify::Error) -> WatchError {
     match error.kind {
-        notify::ErrorKind::MaxFilesWatch => WatchError::TooManyWatches,
+        notify::ErrorKind::MaxFilesWatch => WatchError::too_many_watches(),
         notify::ErrorKind::Io(source) if source.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-            WatchError::TooManyInstances
+            WatchError::too_many_instances()
         }
         notify::ErrorKind::Io(source) => WatchError::Unreadable { root: root.to_path_buf(), source },
         _ => WatchError::Unreadable { root: root.to_path_buf(), source: io::Error::other(error.to_string()) },

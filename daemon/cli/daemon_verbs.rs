@@ -69,13 +69,15 @@ fn status_text(status: &StatusReply) -> String {
 }
 
 fn origins_text(origins: &[OriginRow]) -> String {
-    let mut rows = vec![["ORIGIN", "PRIORITY", "HEALTH", "SCAN", "FILES", "LOCATION"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["ORIGIN", "PRIORITY", "HEALTH", "SCAN", "CHANGES BY", "FILES", "LOCATION"].map(str::to_owned).to_vec()];
     rows.extend(origins.iter().map(|origin| {
         vec![
             origin.name.clone(),
             origin.priority.to_string(),
             origin.health.clone(),
             scan_text(origin),
+            origin.watch.clone(),
             origin.num_files.to_string(),
             origin.location.clone(),
         ]
@@ -104,7 +106,9 @@ fn problems_text(origin: &OriginRow) -> String {
             origin.name, origin.num_links_left_out, origin.num_names_left_out
         )
     });
-    [health, scan, left_out].into_iter().flatten().collect()
+    let watch = origin.watch_problem.as_ref().filter(|_| origin.watch != "absent");
+    let watch = watch.map(|problem| format!("{}: not watched: {}\n", origin.name, printable(problem)));
+    [health, scan, watch, left_out].into_iter().flatten().collect()
 }
 
 pub(super) fn origin_list(ctx: &mut Context<'_>) -> Result<(), CliError> {

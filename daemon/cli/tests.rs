@@ -96,7 +96,8 @@ fn status() -> Value {
         "num_files": 2, "num_tracks": 1, "num_pending": 0,
         "origins": [{
             "name": "nas", "location": "/mnt/nas", "priority": 10, "health": "down", "since_unix_ms": 0,
-            "last_error": "gone\u{1b}[2J", "scan": "failed", "scan_problem": "no root", "num_listed": 0,
+            "last_error": "gone\u{1b}[2J", "scan": "failed", "scan_problem": "no root", "watch": "polling",
+            "watch_problem": "no more watches", "num_listed": 0,
             "num_tags_read": 0, "num_links_left_out": 1, "num_names_left_out": 0, "num_files": 2
         }]
     })
@@ -115,10 +116,11 @@ fn status_is_a_table_for_people_and_one_document_for_scripts() {
          library     1 tracks, 2 files\n\
          pending     nothing\n\
          \n\
-         ORIGIN  PRIORITY  HEALTH  SCAN    FILES  LOCATION\n\
-         nas     10        down    failed  2      /mnt/nas\n\
+         ORIGIN  PRIORITY  HEALTH  SCAN    CHANGES BY  FILES  LOCATION\n\
+         nas     10        down    failed  polling     2      /mnt/nas\n\
          nas: down since 1970-01-01T00:00:00Z: gone\u{fffd}[2J\n\
          nas: scan failed: no root\n\
+         nas: not watched: no more watches\n\
          nas: not shown: 1 links that lead out of the origin, 0 names that cannot be file names\n"
     );
     assert_eq!(daemon.calls(), [("daemon.status".to_owned(), json!({}))]);

@@ -30,6 +30,12 @@ pub struct OriginRow {
     pub scan: String,
     /// Why the scan failed, when it did, and what to do.
     pub scan_problem: Option<String>,
+    /// How its changes are noticed: `starting`, `absent`, `events`, `events+polling` or `polling`.
+    #[serde(default)]
+    pub watch: String,
+    /// Why it is not watched, when it is not, and what to do.
+    #[serde(default)]
+    pub watch_problem: Option<String>,
     /// Files seen by the present or last listing.
     pub num_listed: u64,
     /// Files whose tags that scan read.
