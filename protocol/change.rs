@@ -8,7 +8,7 @@ use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::TrackTags;
 
 use crate::deadline::Deadline;
-use crate::fetch::{RootIdentity, Stat};
+use crate::fetch::{MountedFolder, RootIdentity, Stat};
 use crate::inbox::Inbox;
 use crate::library::CatalogError;
 use crate::work::WorkToken;
@@ -114,8 +114,20 @@ pub enum Change {
     ListingComplete {
         /// The root that was listed.
         root: RootIdentity,
+        /// What is mounted below it.
+        mounts: Vec<MountedFolder>,
+    },
+    /// The absence of files under these paths is not believed, and of no others; replaces what was said before. Durable
+    /// when it is answered, because the files must still be there after a restart.
+    Withheld {
+        /// The paths; [`MAX_WITHHELD`] at most.
+        paths: Vec<OriginPath>,
     },
 }
+
+/// The most paths of one origin under which removals are held back: a row of some 100 KB. More of them become the folders
+/// that they are in, which holds back more and never less.
+pub const MAX_WITHHELD: usize = 1_024;
 
 /// `delta_detector` → catalog: make these changes, in consistent batches. An error leaves whole batches made. Repeating
 /// it changes nothing.

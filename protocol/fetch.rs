@@ -184,6 +184,18 @@ pub struct ListPage {
     pub names_left_out: u64,
     /// The root as it was when this page was made; a change in the middle makes the listing worthless.
     pub root: RootIdentity,
+    /// Folders of this page, the root excepted, that are the root of a filesystem mounted there.
+    pub mounts: Vec<MountedFolder>,
+}
+
+/// A folder below an origin's root on which something else is mounted. It may go away alone, and what was in it is then
+/// listed as missing by a listing that succeeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountedFolder {
+    /// The folder.
+    pub path: OriginPath,
+    /// What is mounted on it.
+    pub root: RootIdentity,
 }
 
 /// What tells one root folder from another that later stands in its place: an unmounted disk leaves an empty folder with

@@ -9,7 +9,7 @@ use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::{ArtLocation, TrackTags};
 use musicfs_pure::version::{Timestamp, Version};
 
-use crate::fetch::{FetchError, NodeKind, RootIdentity};
+use crate::fetch::{FetchError, MountedFolder, NodeKind, RootIdentity};
 
 /// Why the catalog could not answer or change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,6 +129,11 @@ pub struct OriginSummary {
     pub listed_root: Option<RootIdentity>,
     /// Some of its paths are links, or lie below one.
     pub has_links: bool,
+    /// The filesystems that the last complete listing saw mounted below the root; nothing where none has looked.
+    pub listed_mounts: Option<Vec<MountedFolder>>,
+    /// Where the absence of files is not believed: they stay in the tree until they are seen again or a person says that
+    /// they are meant to be gone. Empty unless the origin is quarantined.
+    pub withheld: Vec<OriginPath>,
 }
 
 /// Counts of the library as a whole.

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | meta | `schema`, `generation`, `next_*`, `counts`, `template`, `origin` + number | see `rows` |
+//! | meta | `schema`, `generation`, `next_*`, `counts`, `template`, `origin` + number, `guard` + number | see `rows` |
 //! | entries | entry | parent, role |
 //! | names | folder, name | entry |
 //! | children | folder, entry | what a listing shows |
@@ -34,6 +34,9 @@ pub(super) const COUNTS: &[u8] = b"counts";
 pub(super) const TEMPLATE: &[u8] = b"template";
 /// What the keys of origins begin with.
 pub(super) const ORIGIN_PREFIX: &[u8] = b"origin";
+
+/// What the keys of guards begin with.
+const GUARD_PREFIX: &[u8] = b"guard";
 
 /// What wants a name in a folder of the library. Tracks go before sidecars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +71,11 @@ pub(super) fn number(number: u64) -> [u8; 8] {
 
 pub(super) fn origin_key(origin: u32) -> Vec<u8> {
     [ORIGIN_PREFIX, &origin.to_be_bytes()].concat()
+}
+
+/// [`GuardRow`](super::rows::GuardRow).
+pub(super) fn guard_key(origin: u32) -> Vec<u8> {
+    [GUARD_PREFIX, &origin.to_be_bytes()].concat()
 }
 
 /// The origin's number in a key of [`origin_key`].

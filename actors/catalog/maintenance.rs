@@ -54,6 +54,7 @@ impl Writer {
             self.commit(false)?;
             fail::fail_point!("catalog::purged_all_but_the_origin", |_| std::process::abort());
             self.rows.delete(Family::Meta, &keys::origin_key(number));
+            self.rows.delete(Family::Meta, &keys::guard_key(number));
         }
         self.purge = Some((number, removal));
         Ok(true)

@@ -17,6 +17,7 @@ mod entries;
 mod files;
 mod folders;
 mod groups;
+mod guards;
 mod id_blocks;
 mod keys;
 mod maintenance;

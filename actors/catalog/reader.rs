@@ -19,7 +19,7 @@ use musicfs_pure::version::Version;
 
 use super::codec::{damaged, decode};
 use super::keys;
-use super::rows::{ChildRow, CountsRow, EntryRow, FileRow, OriginRow, Role, TagState};
+use super::rows::{ChildRow, CountsRow, EntryRow, FileRow, GuardRow, OriginRow, Role, TagState};
 use super::shared::{CatalogShared, NOWHERE, ORIGINS_NAME, RawView};
 use super::tables::Rows;
 use crate::storage::{Family, Storage};
@@ -256,7 +256,14 @@ impl ReadCatalog for CatalogReader {
         let row = row.ok_or_else(|| damaged(Family::Meta))?;
         let prefix = keys::links_of_origin(number);
         let has_links = !self.rows().keys_under(Family::Links, &prefix, &prefix, 1)?.is_empty();
-        Ok(OriginSummary { files: row.num_files, listed_root: row.listed.map(Into::into), has_links })
+        let guard: GuardRow = self.rows().row(Family::Meta, &keys::guard_key(number))?.unwrap_or_default();
+        Ok(OriginSummary {
+            files: row.num_files,
+            listed_root: row.listed.map(Into::into),
+            has_links,
+            listed_mounts: guard.mounts()?,
+            withheld: guard.withheld()?,
+        })
     }
 
     fn library_summary(&self) -> Result<LibrarySummary, CatalogError> {

@@ -275,6 +275,23 @@ pub(super) struct OriginRow {
     pub(super) retired: bool,
 }
 
+/// Row of `meta` under [`guard_key`](super::keys::guard_key): what keeps an origin's files from being taken for removed.
+/// Absent for an origin that has never been listed by a program that looked for mounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GuardRow {
+    /// What the last complete listing saw mounted below the root.
+    pub(super) mounts: Option<Vec<DiskMount>>,
+    /// Paths under which absence is not believed.
+    pub(super) withheld: Vec<Vec<u8>>,
+}
+
+/// A filesystem mounted on a folder of an origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DiskMount {
+    pub(super) path: Vec<u8>,
+    pub(super) root: DiskRoot,
+}
+
 /// Row of `meta`: counts of the library as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CountsRow {

@@ -44,7 +44,8 @@ pub struct DeltaInProgress {
     /// A removed folder that is not empty yet; it goes before the changes that are left.
     removal: Option<Removal>,
     applied: DeltaApplied,
-    is_end_of_listing: bool,
+    /// A later start relies on it: the end of a listing, and what is withheld.
+    must_be_durable: bool,
 }
 
 impl DeltaInProgress {
@@ -120,7 +121,7 @@ impl Writer {
             changes: changes.into(),
             removal: None,
             applied: DeltaApplied::default(),
-            is_end_of_listing: false,
+            must_be_durable: false,
         })
     }
 
@@ -136,8 +137,7 @@ impl Writer {
                     writer.make(delta, change)?;
                 } else {
                     fail::fail_point!("catalog::before_last_commit", |_| std::process::abort());
-                    // the end of a listing is what a later start relies on
-                    writer.commit(delta.is_end_of_listing)?;
+                    writer.commit(delta.must_be_durable)?;
                     fail::fail_point!("catalog::after_last_commit", |_| std::process::abort());
                     return Ok(true);
                 }
@@ -191,11 +191,17 @@ impl Writer {
                 }
                 Ok(())
             }
-            Change::ListingComplete { root } => {
+            Change::ListingComplete { root, mounts } => {
                 let mut row = self.origin_row(origin.number)?;
                 row.listed = Some(root.into());
                 self.rows.put(Family::Meta, &keys::origin_key(origin.number), &row)?;
-                delta.is_end_of_listing = true;
+                self.guard_mounts(origin.number, &mounts)?;
+                delta.must_be_durable = true;
+                Ok(())
+            }
+            Change::Withheld { paths } => {
+                self.withhold(origin.number, &paths)?;
+                delta.must_be_durable = true;
                 Ok(())
             }
         }

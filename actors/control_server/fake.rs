@@ -156,7 +156,7 @@ impl ReadCatalog for FakeCatalog {
     }
 
     fn origin_summary(&self, _: &OriginId) -> Result<OriginSummary, CatalogError> {
-        Ok(OriginSummary { files: 2, listed_root: None, has_links: false })
+        Ok(OriginSummary { files: 2, ..OriginSummary::default() })
     }
 
     fn library_summary(&self) -> Result<LibrarySummary, CatalogError> {

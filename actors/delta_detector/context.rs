@@ -105,10 +105,24 @@ impl OriginContext {
     pub(super) fn rescan_if_linked(&self, work: &WorkToken) -> Result<(), ScanError> {
         let left_out = self.config.scans.get(&self.origin).num_links_left_out;
         if left_out > 0 || self.catalog().origin_summary(&self.origin)?.has_links {
-            let rescan = RescanOrigin { accept_removals: false, work: work.clone() };
-            self.config.rescans.push(self.origin.clone(), rescan);
+            self.rescan(work);
         }
         Ok(())
+    }
+
+    /// Has the whole origin compared when something is seen again whose absence was not believed: a listing decides what
+    /// is still missing.
+    pub(super) fn rescan_if_withheld(&self, seen: &[OriginPath], work: &WorkToken) -> Result<(), ScanError> {
+        let withheld = self.catalog().origin_summary(&self.origin)?.withheld;
+        if withheld.iter().any(|folder| seen.iter().any(|path| path.is_within(folder))) {
+            self.rescan(work);
+        }
+        Ok(())
+    }
+
+    fn rescan(&self, work: &WorkToken) {
+        let rescan = RescanOrigin { accept_removals: false, work: work.clone() };
+        self.config.rescans.push(self.origin.clone(), rescan);
     }
 
     /// Publishes a change of this origin's progress.
@@ -136,10 +150,24 @@ impl OriginContext {
 
     /// The next page of a recursive listing.
     pub(super) async fn list(&self, folder: &OriginPath, cursor: Option<ListCursor>) -> Result<ListPage, ScanError> {
+        self.list_page(folder, true, cursor).await
+    }
+
+    /// What is in one folder.
+    pub(super) async fn list_folder(&self, folder: &OriginPath) -> Result<ListPage, ScanError> {
+        self.list_page(folder, false, None).await
+    }
+
+    async fn list_page(
+        &self,
+        folder: &OriginPath,
+        recursive: bool,
+        cursor: Option<ListCursor>,
+    ) -> Result<ListPage, ScanError> {
         let make = || ListOrigin {
             origin: self.origin.clone(),
             folder: folder.clone(),
-            recursive: true,
+            recursive,
             cursor: cursor.clone(),
             deadline: Self::deadline(),
         };

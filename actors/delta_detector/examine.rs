@@ -28,17 +28,20 @@ const FILES_IN_FLIGHT: usize = 8;
 /// Files that a path of this batch was found to have come from: two hard links cannot both be what one file became.
 type Claims = RefCell<HashSet<FileId>>;
 
+/// A path and what its origin shows there.
+pub(super) struct Seen {
+    pub(super) path: OriginPath,
+    pub(super) stat: Stat,
+    /// An event says that something happened to it. Two writes within one tick of the filesystem's clock leave the same
+    /// attributes, so attributes that are the known ones do not prove that the content is: its tags are read again.
+    pub(super) is_touched: bool,
+}
+
 /// Examines many paths; the answers come in the order of the paths.
-pub(super) async fn examine_all(
-    context: &OriginContext,
-    seen: Vec<(OriginPath, Stat)>,
-) -> Result<Vec<Change>, ScanError> {
+pub(super) async fn examine_all(context: &OriginContext, seen: Vec<Seen>) -> Result<Vec<Change>, ScanError> {
     let claims = Claims::default();
-    let changes: Vec<Option<Change>> = stream::iter(seen)
-        .map(|(path, stat)| examine(context, &claims, path, stat))
-        .buffered(FILES_IN_FLIGHT)
-        .try_collect()
-        .await?;
+    let changes: Vec<Option<Change>> =
+        stream::iter(seen).map(|seen| examine(context, &claims, seen)).buffered(FILES_IN_FLIGHT).try_collect().await?;
     Ok(changes.into_iter().flatten().collect())
 }
 
@@ -46,8 +49,7 @@ pub(super) async fn examine_all(
 async fn examine(
     context: &OriginContext,
     claims: &Claims,
-    path: OriginPath,
-    stat: Stat,
+    Seen { path, stat, is_touched }: Seen,
 ) -> Result<Option<Change>, ScanError> {
     if stat.kind == NodeKind::Folder {
         return Ok(Some(Change::Folder { path, stat }));
@@ -56,7 +58,10 @@ async fn examine(
         Some(Known::File { file, version, ctime, mode, tags_known }) => {
             let known = FileState { version: &version, ctime, mode };
             let seen = FileState { version: &stat.version, ctime: stat.ctime, mode: stat.mode };
-            let difference = compare(known, seen);
+            let difference = match compare(known, seen) {
+                Difference::None if is_touched => Difference::Suspect,
+                difference => difference,
+            };
             examine_known(context, path, stat, file, difference, tags_known).await
         }
         Some(Known::Folder) | None => examine_new(context, claims, path, stat).await.map(Some),

@@ -16,6 +16,8 @@ mod sync;
 mod tag_reader;
 
 #[cfg(test)]
+mod absence_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

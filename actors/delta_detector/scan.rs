@@ -8,15 +8,16 @@
 use std::collections::{HashMap, HashSet};
 
 use musicfs_protocol::change::Change;
-use musicfs_protocol::fetch::ListStep;
-use musicfs_protocol::{FetchError, ListPage, RescanOrigin, RootIdentity, ScanState, Stat, WorkToken};
+use musicfs_protocol::fetch::{ListStep, MountedFolder};
+use musicfs_protocol::{FetchError, ListPage, RescanOrigin, RootIdentity, ScanState, WorkToken};
 use musicfs_pure::ids::OriginPath;
 
 use super::context::{OriginContext, ScanError, is_other_root};
-use super::examine::examine_all;
-use super::removals;
+use super::examine::{Seen, examine_all};
+use super::removals::{self, Circumstances};
 
-/// Files examined before their changes are applied: a library that is being scanned for the first time fills visibly.
+/// Files examined before their changes are applied: a library that is being scanned for the first time fills visibly, and
+/// a scan that is interrupted goes on from there. So the tags of at most this many files are read twice.
 const EXAMINED_AT_ONCE: usize = 256;
 
 /// What a listing has shown so far.
@@ -25,7 +26,10 @@ struct Listing {
     seen: HashMap<OriginPath, HashSet<Box<[u8]>>>,
     missing: Vec<OriginPath>,
     failed: Option<(u64, OriginPath, FetchError)>,
+    /// Folders that could not be read, for whatever reason: nothing is concluded about what is in them.
+    unseen: Vec<OriginPath>,
     root: Option<RootIdentity>,
+    mounts: Vec<MountedFolder>,
 }
 
 /// Compares the whole origin; publishes progress and how it ended.
@@ -35,15 +39,28 @@ pub(super) async fn scan_origin(context: &OriginContext, rescan: &RescanOrigin) 
         (progress.num_listed, progress.num_tags_read) = (0, 0);
         (progress.num_links_left_out, progress.num_names_left_out) = (0, 0);
     });
-    let before = context.catalog().origin_summary(&context.origin)?.listed_root;
+    let before = context.catalog().origin_summary(&context.origin)?;
     let listing = list_below(context, &OriginPath::root(), &rescan.work, true).await?;
-    let root_changed = matches!((before, listing.root), (Some(before), Some(now)) if is_other_root(before, now));
-    removals::remove(context, listing.missing, root_changed, rescan.accept_removals, &rescan.work).await?;
+    let listed_root = before.listed_root;
+    let circumstances = Circumstances {
+        root_changed: matches!((listed_root, listing.root), (Some(before), Some(now)) if is_other_root(before, now)),
+        accepted: rescan.accept_removals,
+        changed_mounts: removals::changed_mounts(before.listed_mounts.as_deref(), &listing.mounts),
+        unseen: listing.unseen,
+    };
+    let doubt = removals::remove(context, listing.missing, &circumstances, &rescan.work).await?;
+    // Another root is not taken for the origin's own while anything is missing from it.
+    let is_believed = doubt.is_none() || !circumstances.root_changed;
+    if let (Some(root), None, true) = (listing.root, &listing.failed, is_believed) {
+        let mut mounts = listing.mounts;
+        mounts.extend(unseen_mounts(before.listed_mounts.unwrap_or_default(), &circumstances.unseen));
+        context.apply(vec![Change::ListingComplete { root, mounts }], &rescan.work).await?;
+    }
+    if let Some(doubt) = doubt {
+        return Err(doubt);
+    }
     if let Some((num_folders, first, error)) = listing.failed {
         return Err(ScanError::Incomplete { num_folders, first, error });
-    }
-    if let Some(root) = listing.root {
-        context.apply(vec![Change::ListingComplete { root }], &rescan.work).await?;
     }
     context.progress(|progress| {
         progress.state = ScanState::Done;
@@ -51,6 +68,11 @@ pub(super) async fn scan_origin(context: &OriginContext, rescan: &RescanOrigin) 
     });
     tracing::info!(origin = %context.origin, "origin compared with the catalog");
     Ok(())
+}
+
+/// The mounts that a listing could not look at: they are taken to be as they were.
+fn unseen_mounts(mounts: Vec<MountedFolder>, unseen: &[OriginPath]) -> impl Iterator<Item = MountedFolder> {
+    mounts.into_iter().filter(|mount| unseen.iter().any(|folder| mount.path.is_within(folder)))
 }
 
 /// Compares what is below a folder; what is missing there is left to the caller to judge.
@@ -82,6 +104,7 @@ async fn list_below(
         if whole {
             publish_page(context, &page);
         }
+        listing.mounts.extend_from_slice(&page.mounts);
         let next = page.next.clone();
         apply_page(context, &mut listing, page, work).await?;
         match next {
@@ -106,14 +129,14 @@ async fn apply_page(
     page: ListPage,
     work: &WorkToken,
 ) -> Result<(), ScanError> {
-    let mut entries: Vec<(OriginPath, Stat)> = Vec::new();
+    let mut entries: Vec<Seen> = Vec::new();
     for step in page.steps {
         match step {
             ListStep::Entry { path, stat } => {
                 if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
                     listing.seen.entry(parent).or_default().insert(name.into());
                 }
-                entries.push((path, stat));
+                entries.push(Seen { path, stat, is_touched: false });
             }
             ListStep::FolderComplete { path } => note_missing(context, listing, &path)?,
             ListStep::FolderFailed { path, error } => note_failed(context, listing, path, error),
@@ -123,6 +146,8 @@ async fn apply_page(
         let rest = entries.split_off(entries.len().min(EXAMINED_AT_ONCE));
         let changes = examine_all(context, std::mem::replace(&mut entries, rest)).await?;
         context.apply(changes, work).await?;
+        // as kill -9: what is applied is the checkpoint
+        fail::fail_point!("delta_detector::batch_applied", |_| std::process::abort());
     }
     Ok(())
 }
@@ -131,6 +156,7 @@ async fn apply_page(
 /// be read, like `lost+found`: it is left as it is known, and the rest of the listing is whole.
 fn note_failed(context: &OriginContext, listing: &mut Listing, path: OriginPath, error: FetchError) {
     listing.seen.remove(&path);
+    listing.unseen.push(path.clone());
     if error == FetchError::NotFound && !path.is_root() {
         return;
     }

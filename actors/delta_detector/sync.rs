@@ -13,8 +13,9 @@ use musicfs_protocol::{FetchError, ScanState, Stat, WorkToken};
 use musicfs_pure::ids::{OriginPath, outermost};
 
 use super::context::{OriginContext, ScanError};
-use super::examine::examine_all;
-use super::{removals, scan};
+use super::examine::{Seen, examine_all};
+use super::removals::{self, Circumstances};
+use super::scan;
 
 /// Stats beside each other.
 const STATS_IN_FLIGHT: usize = 8;
@@ -27,15 +28,18 @@ pub(super) async fn sync_paths(
 ) -> Result<Vec<OriginPath>, ScanError> {
     let mut found = Found::default();
     for (path, stat) in stat_all(context, wanted_paths(context, settled)?).await? {
-        let recursive = settled.get(&path).is_some_and(|settled| settled.recursive);
-        found.add(context, path, recursive, stat)?;
+        let touched = settled.get(&path);
+        let recursive = touched.is_some_and(|settled| settled.recursive);
+        found.add(context, path, recursive, touched.is_some(), stat)?;
     }
     let mut gone = found.gone;
+    let seen: Vec<OriginPath> = found.existing.iter().map(|seen| seen.path.clone()).collect();
     let changes = examine_all(context, found.existing).await?;
     let applied = context.apply(changes, work).await?;
     if applied.added + applied.moved > 0 || !gone.is_empty() || !found.folders.is_empty() {
         context.rescan_if_linked(work)?;
     }
+    context.rescan_if_withheld(&seen, work)?;
     gone.extend(compare_folders(context, found.folders, work).await?);
     mark_done(context);
     Ok(gone)
@@ -53,14 +57,19 @@ pub(super) async fn remove_gone(
     if gone.is_empty() {
         return Ok(());
     }
-    let root_changed = context.root_changed().await?;
-    removals::remove(context, gone, root_changed, false, work).await
+    let circumstances = Circumstances {
+        root_changed: context.root_changed().await?,
+        accepted: false,
+        changed_mounts: removals::lost_mounts(context, &gone).await?,
+        unseen: vec![OriginPath::root()],
+    };
+    removals::remove(context, gone, &circumstances, work).await?.map_or(Ok(()), Err)
 }
 
 /// What the stats of a batch came to.
 #[derive(Default)]
 struct Found {
-    existing: Vec<(OriginPath, Stat)>,
+    existing: Vec<Seen>,
     folders: BTreeSet<OriginPath>,
     gone: Vec<OriginPath>,
 }
@@ -71,6 +80,7 @@ impl Found {
         context: &OriginContext,
         path: OriginPath,
         recursive: bool,
+        is_touched: bool,
         stat: Option<Stat>,
     ) -> Result<(), ScanError> {
         match stat {
@@ -81,7 +91,7 @@ impl Found {
                     self.folders.insert(path.clone());
                 }
                 if !path.is_root() {
-                    self.existing.push((path, stat));
+                    self.existing.push(Seen { path, stat, is_touched });
                 }
             }
         }

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod naming;
 pub mod piece_table;
 pub mod readahead;
+pub mod removals;
 pub mod restart;
 pub mod tags;
 pub mod template;

@@ -81,7 +81,9 @@ impl Translator {
 
     fn translate(&mut self, event: notify::Result<Event>) {
         // as if the queue had overflowed just before this event, which is lost with it
-        fail::fail_point!("watcher::overflow", |_| self.overflowed());
+        fail::fail_point!("watcher::overflow", |_| {
+            self.overflowed();
+        });
         match event {
             Ok(event) if event.need_rescan() => self.overflowed(),
             Ok(event) if is_our_own(event.kind) => {}

@@ -194,7 +194,7 @@ impl Keeper {
             }
             Err(WatchError::Stopped) => {}
             Err(error @ (WatchError::TooManyWatches { .. } | WatchError::TooManyInstances { .. })) => {
-                self.give_up(&error)
+                self.give_up(&error);
             }
             Err(error @ WatchError::RootMissing { .. }) => self.publish(WatchMode::Absent, &error),
             Err(error @ (WatchError::Unreadable { .. } | WatchError::BarrierFolder { .. })) => {

@@ -84,8 +84,8 @@ impl Bench {
         let (sender, rescan_news) = mpsc::unbounded_channel();
         rescans.ready_port().bind(&Probe(sender).start());
         let watcher = spawn(&config, &touched, &rescans, &work, &metrics, &watches);
-        let _barrier_dir = barrier_dir;
-        let bench = Self { config, watcher, touched, rescans, work, metrics, watches, rescan_news, _barrier_dir };
+        let bench =
+            Self { config, watcher, touched, rescans, work, metrics, watches, rescan_news, _barrier_dir: barrier_dir };
         bench.touches().await;
         bench
     }

@@ -9,7 +9,7 @@ use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
-use crate::support::tree::{files, walk};
+use crate::support::tree::{files, listed, walk};
 
 fn library(num_tracks: u32) -> Sandbox {
     let home = Sandbox::new();
@@ -99,6 +99,29 @@ fn root_emptied_under_a_running_daemon_is_quarantined_and_heals_when_all_comes_b
     rescan(&daemon, false);
     assert_eq!(walk(&home.mnt()), before);
     assert!(!state(&daemon).contains("quarantine"), "{}", state(&daemon));
+    daemon.stop();
+}
+
+#[test]
+fn quarantine_outlives_restarts_and_any_number_of_new_files() {
+    let home = library(50);
+    home.start().stop();
+    fs::rename(home.origin().join("music"), home.path("stage/music")).unwrap();
+    home.start().stop();
+    for number in 100..200 {
+        home.put(&format!("new/{number}.flac"), &Track::new("New", "Album", number, "T").flac());
+    }
+    let daemon = home.start();
+    rescan(&daemon, false);
+    assert_eq!(listed(&home.mnt()).len(), 150, "a third is missing, and none of it was removed");
+    assert!(state(&daemon).contains("quarantined"), "{}", state(&daemon));
+    fs::rename(home.path("stage/music"), home.origin().join("music")).unwrap();
+    daemon.idle();
+    assert!(!state(&daemon).contains("quarantined"), "it ends when the files are back: {}", state(&daemon));
+    fs::remove_dir_all(home.origin().join("music/1")).unwrap();
+    daemon.idle();
+    let num_kept = (0..50).filter(|number| number % 7 != 1).count() + 100;
+    assert_eq!(files(&home.mnt()).len(), num_kept, "and removals are believed again");
     daemon.stop();
 }
 

@@ -11,7 +11,9 @@ mod absence;
 mod hostile_peer;
 mod kill;
 mod kill_points;
+mod resuming;
 mod shutdown;
+mod watching;
 
 /// Deaths in a run of all tests: `MUSICFS_KILLS`, a tenth of the long run's unless it says otherwise.
 fn num_kills() -> usize {

@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 
 use crate::promised;
@@ -11,8 +12,10 @@ use crate::support::daemon::{Daemon, mounted};
 use crate::support::eventually;
 use crate::support::failpoints::Failpoints;
 use crate::support::music::Track;
+use crate::support::require_root;
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::{names_in, walk};
+use crate::support::user::private_mounts;
 
 fn home(num_tracks: u32) -> Sandbox {
     let home = Sandbox::new();
@@ -59,6 +62,51 @@ fn large_removal_needs_a_word() {
     daemon.cli(&["origin", "rescan", "a", "--accept-removals"]).ok();
     daemon.idle();
     assert_eq!(names_in(&home.shown(ALBUM)).len(), 10);
+    daemon.stop();
+}
+
+#[test]
+fn held_back_removals_stay_held_back() {
+    promised(
+        "Files whose removal was held back so stay, over restarts and whatever else comes or goes, until they are seen again or removals are accepted.",
+    );
+    let home = home(30);
+    home.start().stop();
+    fs::rename(home.origin().join("music"), home.path("stage/music")).unwrap();
+    home.start().stop();
+    for number in 1..=100 {
+        home.put(&format!("new/{number}.flac"), &Track::new("New", "Album", number, "T").flac());
+    }
+    let daemon = home.start();
+    fs::remove_file(home.origin().join("new/100.flac")).unwrap();
+    daemon.idle();
+    assert_eq!(names_in(&home.shown("New/Album (2020)")).len(), 99);
+    assert_eq!(names_in(&home.shown(ALBUM)).len(), 30);
+    fs::rename(home.path("stage/music"), home.origin().join("music")).unwrap();
+    daemon.idle();
+    fs::remove_file(home.origin().join("music/1.flac")).unwrap();
+    daemon.idle();
+    assert_eq!(names_in(&home.shown(ALBUM)).len(), 29);
+    daemon.stop();
+}
+
+#[test]
+fn unmounted_filesystem_keeps_its_files() {
+    promised(
+        "When a filesystem that is mounted below an origin's folder is unmounted, the files that were on it stay.",
+    );
+    require_root!("mount filesystems");
+    private_mounts().unwrap();
+    let home = home(3);
+    let disk = home.origin().join("disk");
+    fs::create_dir(&disk).unwrap();
+    mount("tmpfs", &disk, "tmpfs", MountFlags::empty(), None).unwrap();
+    fs::write(disk.join("4.flac"), Track::new("Artist", "Album", 4, "T").flac()).unwrap();
+    let daemon = home.start();
+    assert_eq!(names_in(&home.shown(ALBUM)).len(), 4);
+    unmount(&disk, UnmountFlags::DETACH).unwrap();
+    daemon.idle();
+    assert_eq!(names_in(&home.shown(ALBUM)).len(), 4);
     daemon.stop();
 }
 

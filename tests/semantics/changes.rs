@@ -4,8 +4,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 
 use crate::promised;
+use crate::support::daemon::Daemon;
+use crate::support::failpoints::Failpoints;
+use crate::support::metrics::sum;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::{files, ino, set};
@@ -77,6 +81,26 @@ fn change_while_nobody_looked_is_found_at_the_next_start() {
     home.put("one.flac", &Track::new("Artist", "Other", 1, "One").flac());
     let daemon = home.start();
     assert_eq!(files(&home.mnt()), set(["Artist/Other (2020)/01 - One.flac"]));
+    daemon.stop();
+}
+
+#[test]
+fn interrupted_scan_goes_on_where_it_was() {
+    promised(
+        "A first scan that is interrupted goes on where it was: the tags of at most 256 files are read a second time.",
+    );
+    let home = Sandbox::new();
+    for number in 0..600 {
+        home.put(&format!("{number}.flac"), &Track::new("Artist", "Album", number, "T").flac());
+    }
+    let points = Failpoints::new(&home);
+    points.preset("delta_detector::batch_applied", "1*off->return");
+    let daemon = Daemon::spawn(&home, points.arm(&mut home.mount_command()));
+    assert_eq!(daemon.wait_exit().signal(), Some(6), "it dies when two batches are done");
+    drop(daemon);
+    let daemon = home.start();
+    assert_eq!(sum(&daemon.metrics(), "musicfs_fetcher_requests_total", &[("purpose", "tags")]), 600 - 2 * 256);
+    assert_eq!(files(&home.mnt()).len(), 600);
     daemon.stop();
 }
 

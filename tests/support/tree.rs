@@ -83,6 +83,29 @@ pub(crate) fn inodes(tree: &Tree) -> BTreeMap<PathBuf, u64> {
     tree.iter().map(|(path, node)| (path.clone(), node.ino)).collect()
 }
 
+/// The paths of the files below a folder, without reading a byte of them: what an origin that is away can show too.
+#[track_caller]
+pub(crate) fn listed(folder: &Path) -> BTreeSet<String> {
+    try_listed(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+/// The same while names come and go.
+pub(crate) fn try_listed(folder: &Path) -> io::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(at) = pending.pop() {
+        for entry in std::fs::read_dir(&at)? {
+            let path = entry?.path();
+            if std::fs::symlink_metadata(&path)?.is_dir() {
+                pending.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).expect("below").to_string_lossy().into_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// A set of paths to compare with [`files`].
 pub(crate) fn set<const N: usize>(paths: [&str; N]) -> BTreeSet<String> {
     paths.into_iter().map(str::to_owned).collect()

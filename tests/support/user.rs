@@ -73,9 +73,14 @@ pub(crate) fn open_fuse_device(folder: &Path) -> io::Result<()> {
     let device = rustix::fs::makedev(10, 229); // the kernel's fixed number of the device
     rustix::fs::mknodat(rustix::fs::CWD, &node, rustix::fs::FileType::CharacterDevice, 0o666.into(), device)?;
     std::fs::set_permissions(&node, PermissionsExt::from_mode(0o666))?;
-    leave_mount_namespace()?;
-    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    private_mounts()?;
     Ok(mount_bind(&node, FUSE_DEVICE)?)
+}
+
+/// Gives the calling thread, and whatever it starts, mounts of their own, which nobody else sees. Only root may call it.
+pub(crate) fn private_mounts() -> io::Result<()> {
+    leave_mount_namespace()?;
+    Ok(mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?)
 }
 
 #[allow(unsafe_code)]

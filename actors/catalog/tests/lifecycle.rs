@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use musicfs_protocol::change::{Change, DeltaApplied, TagOutcome};
-use musicfs_protocol::fetch::RootIdentity;
+use musicfs_protocol::fetch::{MountedFolder, RootIdentity};
 use musicfs_protocol::library::{CatalogError, OriginSummary, Revision};
 use musicfs_pure::ids::Ino;
 
@@ -106,10 +106,38 @@ fn listing_that_completes_is_remembered_with_its_root() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.reader.origin_summary(&origin("o")).unwrap(), OriginSummary::default());
     let root = RootIdentity { dev: 1, fs_type: 2, ino: 3 };
-    fixture.apply(vec![other("1.txt", 1), Change::ListingComplete { root }]);
+    let mounts = vec![MountedFolder { path: path("disk"), root: RootIdentity { dev: 4, ..root } }];
+    fixture.apply(vec![other("1.txt", 1), Change::ListingComplete { root, mounts: mounts.clone() }]);
     let fixture = fixture.reopened();
     let summary = fixture.reader.origin_summary(&origin("o")).unwrap();
-    assert_eq!(summary, OriginSummary { files: 1, listed_root: Some(root), has_links: false });
+    let expected =
+        OriginSummary { files: 1, listed_root: Some(root), listed_mounts: Some(mounts), ..Default::default() };
+    assert_eq!(summary, expected);
+}
+
+#[test]
+fn what_is_withheld_is_remembered_until_it_is_said_anew_and_goes_with_its_origin() {
+    let mut fixture = Fixture::new();
+    let withheld = |fixture: &Fixture| fixture.reader.origin_summary(&origin("o")).unwrap().withheld;
+    let root = RootIdentity { dev: 1, fs_type: 2, ino: 3 };
+    fixture.apply(vec![Change::Withheld { paths: vec![path("a"), path("b/c")] }]);
+    let mut fixture = fixture.reopened();
+    fixture.apply(vec![Change::ListingComplete { root, mounts: Vec::new() }]);
+    assert_eq!(withheld(&fixture), [path("a"), path("b/c")], "the end of a listing says nothing of it");
+    fixture.apply(vec![Change::Withheld { paths: vec![path("a")] }]);
+    let mut fixture = fixture.reopen(config(TEMPLATE, RawView::Hidden, &[("o", "elsewhere"), ("p", "1")]));
+    assert_eq!(withheld(&fixture), [], "another location is another origin");
+    fixture.maintain();
+    let mut num_guards = 0;
+    fixture
+        .shared
+        .storage
+        .scan(Family::Meta, b"guard", b"guard", &mut |_, _| {
+            num_guards += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(num_guards, 0, "a purged origin leaves nothing");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use crate::catalog::codec::{decode, encode};
 use crate::catalog::keys::{self, AlbumRole, WantClass};
 use crate::catalog::rows::{
-    ChildRow, CountsRow, DiskRevision, DiskRoot, EntryRow, FileRow, Gone, OriginRow, Place, Role, Shown, TagState,
-    TemplateRow, TombstoneRow,
+    ChildRow, CountsRow, DiskMount, DiskRevision, DiskRoot, EntryRow, FileRow, Gone, GuardRow, OriginRow, Place, Role,
+    Shown, TagState, TemplateRow, TombstoneRow,
 };
 use crate::catalog::tag_rows::{DiskArt, TagsRow};
 use crate::storage::Family;
@@ -164,6 +164,10 @@ fn rows_of_meta_are_stable() {
         retired: false,
     };
     assert_bytes(&row, &[&[1, 1, b'o'][..], &[3; 16], &[1, b'f', 16, 1, 1, 2, 3, 4, 0]].concat());
+    let mounts = vec![DiskMount { path: b"m".to_vec(), root: DiskRoot { dev: 1, fs_type: 2, ino: 3 } }];
+    let row = GuardRow { mounts: Some(mounts), withheld: vec![b"p".to_vec(), b"q".to_vec()] };
+    assert_bytes(&row, &[1, 1, 1, 1, b'm', 1, 2, 3, 2, 1, b'p', 1, b'q']);
+    assert_bytes(&GuardRow::default(), &[1, 0, 0]);
     assert_bytes(&CountsRow { num_files: 1, num_tracks: 2 }, &[1, 1, 2]);
     let row = TemplateRow { fingerprint: [7; 32], replace_from: Some(300) };
     assert_bytes(&row, &[&[1][..], &[7; 32], &[1, 0xac, 2]].concat());
@@ -188,6 +192,7 @@ fn keys_are_stable() {
     assert_eq!(keys::tombstone(5, b"p"), b"\0\0\0\x05p");
     assert_eq!(keys::link(5, b"r", b"l"), b"\0\0\0\x05r\0l");
     assert_eq!(keys::origin_key(5), b"origin\0\0\0\x05");
+    assert_eq!(keys::guard_key(5), b"guard\0\0\0\x05");
     let looks = [&[0, 0, 0, 5][..], &number(&[7]), &number(&[1, 44]), &(-2_i64).to_be_bytes(), &[0, 0, 0, 5]].concat();
     assert_eq!(keys::lookalikes(5, &version()), looks);
     assert_eq!(keys::identity(5, &version(), file), [&looks[..], &file_bytes].concat());

@@ -10,7 +10,7 @@ use musicfs_protocol::fetch::{NodeKind, RootIdentity, Stat};
 use musicfs_pure::ids::OriginPath;
 use musicfs_pure::version::{Granularity, Timestamp, Version};
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 use rustix::io;
 
 /// Magic numbers of `statfs(2)` whose inode numbers live as long as the file.
@@ -121,6 +121,11 @@ pub(super) fn stat(attributes: &Statx, fs: FsType, real_path: Option<OriginPath>
         mode: u32::from(attributes.stx_mode) & 0o777,
         real_path,
     })
+}
+
+/// Whether this is where a filesystem, or a part of one by a bind mount, is mounted. Kernels before 5.8 do not say.
+pub(super) fn is_mount_root(attributes: &Statx) -> bool {
+    attributes.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
 }
 
 /// What tells this root from another one in its place.

@@ -14,7 +14,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use musicfs_protocol::Deadline;
-use musicfs_protocol::fetch::{FetchError, ListCursor, ListPage, ListStep, NodeKind, Stat};
+use musicfs_protocol::fetch::{
+    FetchError, ListCursor, ListPage, ListStep, MountedFolder, NodeKind, RootIdentity, Stat,
+};
 use musicfs_pure::ids::OriginPath;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, RawDir};
@@ -40,6 +42,7 @@ const DIRENT_BUFFER_BYTES: usize = 32 << 10;
 #[derive(Default)]
 struct Found {
     entries: Vec<(OriginPath, Stat)>,
+    mounted: Option<RootIdentity>,
     links_left_out: u64,
     names_left_out: u64,
 }
@@ -57,7 +60,14 @@ struct Folder<'a> {
 pub(super) fn list_page(root: &Path, request: &PageRequest, deadline: Deadline) -> Result<ListPage, FetchError> {
     let root = Root::open(root)?;
     let identity = root.identity()?;
-    let mut page = ListPage { steps: Vec::new(), next: None, links_left_out: 0, names_left_out: 0, root: identity };
+    let mut page = ListPage {
+        steps: Vec::new(),
+        next: None,
+        links_left_out: 0,
+        names_left_out: 0,
+        root: identity,
+        mounts: Vec::new(),
+    };
     let mut pending = match &request.cursor {
         Some(cursor) => cursor.pending.clone(),
         None => vec![request.folder.clone()],
@@ -84,6 +94,7 @@ fn add_folder(page: &mut ListPage, pending: &mut Vec<OriginPath>, recursive: boo
     }
     page.links_left_out += found.links_left_out;
     page.names_left_out += found.names_left_out;
+    page.mounts.extend(found.mounted.map(|root| MountedFolder { path: folder.clone(), root }));
     page.steps.extend(found.entries.into_iter().map(|(path, stat)| ListStep::Entry { path, stat }));
     page.steps.push(ListStep::FolderComplete { path: folder });
 }
@@ -112,7 +123,7 @@ impl<'a> Folder<'a> {
         let readable = rustix::fs::openat(&self.at.node.fd, c".", flags, Mode::empty());
         let mut names = readable.map_err(|errno| self.explain(errno)).and_then(|fd| self.names(&fd))?;
         names.sort_unstable();
-        let mut found = Found::default();
+        let mut found = Found { mounted: self.mounted(), ..Found::default() };
         for name in names {
             if self.deadline.has_passed(Instant::now()) {
                 return Err(FetchError::Timeout);
@@ -120,6 +131,13 @@ impl<'a> Folder<'a> {
             self.add_entry(&name, &mut found)?;
         }
         Ok(found)
+    }
+
+    /// What is mounted on the folder; the origin's root is told apart by its own identity.
+    fn mounted(&self) -> Option<RootIdentity> {
+        let attributes = &self.at.node.attributes;
+        let is_mounted = !self.at.real.is_root() && attributes::is_mount_root(attributes);
+        is_mounted.then(|| attributes::identity(attributes, self.fs))
     }
 
     fn names(&self, fd: &OwnedFd) -> Result<Vec<Box<[u8]>>, FetchError> {
