@@ -46,7 +46,7 @@ impl Debouncer {
 
     /// Takes in what was touched, hands on what is due, and sets the timer for the rest.
     fn turn(&mut self, ctx: &mut Context<Self>) {
-        self.stats.begin();
+        let account = self.stats.begin();
         // tokio's clock, so that a test that pauses time pauses this too
         let now = tokio::time::Instant::now().into_std();
         self.take_in(now);
@@ -56,7 +56,7 @@ impl Debouncer {
         };
         self.hand_on(settled);
         self.set_timer(now, next_due, ctx);
-        self.stats.finish(Duration::ZERO, now.elapsed());
+        account.finish(Duration::ZERO, now.elapsed());
     }
 
     fn take_in(&self, now: Instant) {
@@ -93,6 +93,7 @@ impl Debouncer {
             None => {}
         }
         let handle = ctx.run_later(due.saturating_duration_since(now), |debouncer, ctx| {
+            fail::fail_point!("debouncer::tick");
             debouncer.timer = None;
             debouncer.turn(ctx);
         });
@@ -112,6 +113,7 @@ impl Handler<InboxReady> for Debouncer {
     type Result = ();
 
     fn handle(&mut self, _: InboxReady, ctx: &mut Self::Context) {
+        fail::fail_point!("debouncer::handle");
         self.turn(ctx);
     }
 }

@@ -18,7 +18,6 @@ use musicfs_protocol::fetch::{FetchError, Probe, RootIdentity};
 use musicfs_protocol::health::{Health, HealthTable, OriginHealth};
 use musicfs_protocol::{ActorStats, Deadline, Heartbeat, Port, PortError, Work};
 use musicfs_pure::ids::OriginId;
-use tokio::time::timeout_at;
 
 /// The first wait after a failed probe: most interruptions are over by then.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -159,22 +158,23 @@ impl HealthMonitor {
 
     /// Probes the origin at `index`, and again when it is time.
     fn probe(&self, index: usize, ctx: &mut Context<Self>) {
+        fail::fail_point!("health_monitor::tick");
         let Some(target) = self.targets.get(index) else { return };
         let port = target.port.clone();
         let started = Instant::now();
         let deadline = Deadline::after(started, self.config.timeout);
-        self.stats.begin();
+        let account = self.stats.begin();
         let answer = async move {
-            // the fetcher keeps the deadline too, unless its thread is frozen
-            match timeout_at(deadline.instant().into(), port.send(Probe { deadline })).await {
-                Ok(Ok(answer)) => answer.map_err(ProbeFailure::Origin),
-                Ok(Err(error)) => Err(ProbeFailure::Fetcher(error)),
-                Err(_) => Err(ProbeFailure::Origin(FetchError::Timeout)),
+            match port.request(deadline, || Probe { deadline }).await {
+                Ok(answer) => answer.map_err(ProbeFailure::Origin),
+                // the fetcher keeps the deadline too; its answer may come a moment after it
+                Err(PortError::Late) => Err(ProbeFailure::Origin(FetchError::Timeout)),
+                Err(error) => Err(ProbeFailure::Fetcher(error)),
             }
         };
         let probed = answer.into_actor(self).map(move |answer, monitor, ctx| {
             let handling = started.elapsed();
-            monitor.stats.finish(Duration::ZERO, handling);
+            account.finish(Duration::ZERO, handling);
             let wait = monitor.conclude(index, answer);
             ctx.run_later(wait.saturating_sub(handling), move |monitor, ctx| monitor.probe(index, ctx));
         });
@@ -183,6 +183,7 @@ impl HealthMonitor {
 
     /// Publishes what an answer means and says how long to wait.
     fn conclude(&mut self, index: usize, answer: Result<RootIdentity, ProbeFailure>) -> Duration {
+        fail::fail_point!("health_monitor::handle");
         let Some(target) = self.targets.get_mut(index) else { return self.config.interval };
         let verdict = judge(&target.watched, answer, SystemTime::now());
         announce(&target.id, &target.watched.health, &verdict.now.health);

@@ -40,6 +40,8 @@ pub enum ExitReason {
     Unmounted,
     /// Actor threads froze; the service manager should start the daemon again.
     Frozen,
+    /// The supervisor is gone, which only a defect explains: nobody would start a failed actor again.
+    Unsupervised,
 }
 
 /// Ends the process of a daemon that has shut down, without running what the C library does at an orderly exit.
@@ -93,23 +95,18 @@ pub(crate) async fn wait_for_stop(
     tokio::select! {
         () = ending.signalled() => ExitReason::Signal,
         reason = requested(requests) => match reason {
-            StopReason::Requested => ExitReason::Requested,
-            StopReason::Frozen => ExitReason::Frozen,
+            Some(StopReason::Requested) => ExitReason::Requested,
+            Some(StopReason::Frozen) => ExitReason::Frozen,
+            None => ExitReason::Unsupervised,
         },
         () = unmounted => ExitReason::Unmounted,
     }
 }
 
-async fn requested(requests: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
-    loop {
-        if let Some(reason) = requests.borrow_and_update().clone() {
-            return reason;
-        }
-        if requests.changed().await.is_err() {
-            // The supervisor is gone, and with it everyone who could ask.
-            std::future::pending::<()>().await;
-        }
-    }
+/// The reason that the supervisor gives; nothing when it is gone.
+async fn requested(requests: &mut watch::Receiver<Option<StopReason>>) -> Option<StopReason> {
+    let reason = requests.wait_for(Option::is_some).await.ok()?;
+    reason.clone()
 }
 
 /// Opens the gate once every origin has been listed before, or its first scan has ended, or the limit has passed.
@@ -144,6 +141,15 @@ mod tests {
         let ending = Ending::listen().expect("signals");
         let reason = wait_for_stop(&ending, &mut requests, std::future::pending()).await;
         assert_eq!(reason, ExitReason::Requested);
+    }
+
+    #[tokio::test]
+    async fn daemon_without_a_supervisor_ends() {
+        let (stop, mut requests) = watch::channel(None);
+        drop(stop);
+        let ending = Ending::listen().expect("signals");
+        let reason = wait_for_stop(&ending, &mut requests, std::future::pending()).await;
+        assert_eq!(reason, ExitReason::Unsupervised);
     }
 
     #[tokio::test]

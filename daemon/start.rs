@@ -34,7 +34,7 @@ use crate::lifecycle::{ExitReason, open_when_listed, wait_for_stop};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
 use crate::service_manager::{self, ServiceManager};
-use crate::supervision::{ActorSpec, StartActors, StopActors, StopReason, Supervisor};
+use crate::supervision::{ActorSpec, Limits, StartActors, StopActors, StopReason, Supervisor};
 use crate::wiring::{BARRIER_FOLDER, House};
 
 /// Threads that answer the kernel: enough that one in a long directory does not delay the others.
@@ -189,7 +189,9 @@ async fn live(
 ) -> Result<ExitReason, RunError> {
     let house = House::new();
     let (stop, mut requests) = watch::channel::<Option<StopReason>>(None);
-    let supervisor = Supervisor::new(Arc::clone(&house.board), stop).start();
+    let rescan = house.rescan(&config);
+    let supervisor =
+        Supervisor::new(Arc::clone(&house.board), house.work.clone(), rescan, Limits::default(), stop).start();
     let reader = foundation.catalog.reader();
     let control = house.control_spec(&config, Arc::clone(&foundation.socket), Arc::clone(&reader), &supervisor);
     start_actors(&supervisor, vec![control]).await;

@@ -24,15 +24,15 @@ use musicfs_actors::watcher::{WatchedOrigin, Watcher, WatcherConfig};
 use musicfs_protocol::change::{RescanInbox, SettledInbox, TouchedInbox, TreeInbox};
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{
-    ApplyDelta, AwaitBarrier, Board, HealthTable, Metrics, PermitPool, Port, ReadCatalog, ReadyGate, RefuseWaiting,
-    RescanOrigin, ScanTable, StopDaemon, WatchTable, Work, rescan_inbox, settled_inbox, touched_inbox,
+    ApplyDelta, AwaitBarrier, Board, HealthTable, Incarnation, Metrics, PermitPool, Port, ReadCatalog, ReadyGate,
+    RefuseWaiting, RescanOrigin, ScanTable, StopDaemon, WatchTable, Work, rescan_inbox, settled_inbox, touched_inbox,
 };
 use musicfs_pure::debounce::DebounceConfig;
 use musicfs_pure::escape::escape;
 use musicfs_pure::ids::OriginId;
 
 use crate::config::{Config, OriginConfig};
-use crate::supervision::{ActorSpec, Group, Supervisor};
+use crate::supervision::{ActorSpec, Group, Rescan, Supervisor};
 
 /// Bytes that may be asked of one origin at once: 16 tag scans of 128 KiB beside each other, with room for one more.
 const ORIGIN_PERMIT_BYTES: u64 = 4 << 20;
@@ -84,6 +84,17 @@ impl House {
         }
     }
 
+    /// Has every configured origin compared with what is known.
+    pub(crate) fn rescan(&self, config: &Config) -> Rescan {
+        let origins: Vec<OriginId> = config.origins.iter().map(|origin| origin.id.clone()).collect();
+        let (rescans, work) = (self.rescans.clone(), self.work.clone());
+        Box::new(move || {
+            for origin in &origins {
+                rescans.push(origin.clone(), RescanOrigin { accept_removals: false, work: work.begin() });
+            }
+        })
+    }
+
     /// The control server, which answers before there is a mount.
     pub(crate) fn control_spec(
         &self,
@@ -114,7 +125,7 @@ impl House {
         let control = ControlServerConfig { socket };
         let stats = self.board.actor("control_server");
         let make = move || ControlServer::new(control.clone(), Arc::clone(&services), Arc::clone(&stats));
-        ActorSpec::new("control_server", Group::Alone, make, |_| ())
+        ActorSpec::new("control_server", Group::Alone, make, |_| ()).indispensable()
     }
 
     /// Every other actor, in the order of starting.
@@ -135,7 +146,7 @@ impl House {
         ];
         for origin in &config.origins {
             let Some(pool) = pools.get(origin.id.as_str()) else { continue };
-            let ports = unbound_ports();
+            let ports = self.unbound_ports(origin);
             specs.push(self.fetcher_spec(origin, Arc::clone(pool), ports.clone()));
             origins.insert(origin.id.clone(), ports);
         }
@@ -144,6 +155,17 @@ impl House {
         specs.push(self.debouncer_spec());
         specs.push(self.watcher_spec(config));
         specs
+    }
+
+    fn unbound_ports(&self, origin: &OriginConfig) -> OriginPorts {
+        OriginPorts {
+            list: Port::unbound(),
+            stat: Port::unbound(),
+            probe: Port::unbound(),
+            read: Port::unbound(),
+            permits: PermitPool::measured(ORIGIN_PERMIT_BYTES, self.metrics.permits(&origin.id)),
+            tag_head_bytes: TAG_HEAD_BYTES,
+        }
     }
 
     fn catalog_spec(&self, shared: Arc<CatalogShared>) -> ActorSpec {
@@ -170,10 +192,9 @@ impl House {
     }
 
     fn fuse_front_spec(&self, edge: Arc<Edge>) -> ActorSpec {
-        let stats = self.board.actor("fuse_front");
         let refuse = self.refuse_waiting.clone();
-        let make = move || FuseFront::new(Arc::clone(&edge), Arc::clone(&stats));
-        ActorSpec::new("fuse_front", Group::Alone, make, move |addr| refuse.bind(addr))
+        let make = move || FuseFront::new(Arc::clone(&edge));
+        ActorSpec::new("fuse_front", Group::Alone, make, move |addr| refuse.bind(addr)).requests_outlive_it()
     }
 
     fn fetcher_spec(&self, origin: &OriginConfig, pool: Arc<dyn Pool>, ports: OriginPorts) -> ActorSpec {
@@ -183,12 +204,14 @@ impl House {
         let make = move || {
             Fetcher::new(FetcherConfig::default(), id.clone(), local.clone(), Arc::clone(&stats), metrics.clone())
         };
-        ActorSpec::new(name, Group::Alone, make, move |addr| {
+        let permits = ports.permits.clone();
+        let bind = move |addr: &Incarnation<Fetcher>| {
             ports.list.bind(addr);
             ports.stat.bind(addr);
             ports.probe.bind(addr);
             ports.read.bind(addr);
-        })
+        };
+        ActorSpec::new(name, Group::Alone, make, bind).when_abandoned(move || permits.write_off())
     }
 
     fn health_spec(&self, origins: &BTreeMap<OriginId, OriginPorts>) -> ActorSpec {
@@ -223,11 +246,11 @@ impl House {
             };
             DeltaDetector::new(config, Arc::clone(&stats))
         };
-        let bind = move |addr: &Addr<DeltaDetector>| {
+        let bind = move |addr: &Incarnation<DeltaDetector>| {
             settled_ready.bind(addr);
             rescans_ready.bind(addr);
         };
-        self.in_change_group(ActorSpec::new("delta_detector", Group::Change, make, bind))
+        ActorSpec::new("delta_detector", Group::Change, make, bind)
     }
 
     fn debouncer_spec(&self) -> ActorSpec {
@@ -239,7 +262,7 @@ impl House {
             let (touched, settled, rescans) = (touched.clone(), settled.clone(), rescans.clone());
             Debouncer::new(Arc::clone(&pending), touched, settled, rescans, Arc::clone(&stats))
         };
-        self.in_change_group(ActorSpec::new("debouncer", Group::Change, make, move |addr| ready.bind(addr)))
+        ActorSpec::new("debouncer", Group::Change, make, move |addr| ready.bind(addr))
     }
 
     fn watcher_spec(&self, config: &Config) -> ActorSpec {
@@ -260,33 +283,12 @@ impl House {
             let watches = Arc::clone(&watches);
             Watcher::new(config.clone(), touched, rescans, work.clone(), stats, metrics.clone(), watches)
         };
-        self.in_change_group(ActorSpec::new("watcher", Group::Change, make, move |addr| barrier.bind(addr)))
-    }
-
-    /// What an actor of the change group held is lost with it; a rescan of every origin finds it again.
-    fn in_change_group(&self, spec: ActorSpec) -> ActorSpec {
-        let (rescans, work, scans) = (self.rescans.clone(), self.work.clone(), Arc::clone(&self.scans));
-        spec.after_restart_do(move || {
-            for origin in scans.origins() {
-                rescans.push(origin, RescanOrigin { accept_removals: false, work: work.begin() });
-            }
-        })
+        ActorSpec::new("watcher", Group::Change, make, move |addr| barrier.bind(addr))
     }
 }
 
 /// The folder below the state folder in which the watcher makes files to know where it is in its queue.
 pub(crate) const BARRIER_FOLDER: &str = "barrier";
-
-fn unbound_ports() -> OriginPorts {
-    OriginPorts {
-        list: Port::unbound(),
-        stat: Port::unbound(),
-        probe: Port::unbound(),
-        read: Port::unbound(),
-        permits: PermitPool::new(ORIGIN_PERMIT_BYTES),
-        tag_head_bytes: TAG_HEAD_BYTES,
-    }
-}
 
 fn served(origin: &OriginConfig) -> ServedOrigin {
     ServedOrigin {

@@ -16,6 +16,9 @@ pub type ActorName = Arc<str>;
 /// The most paths whose last error is remembered; the oldest is forgotten first.
 const MAX_REMEMBERED_ERRORS: usize = 1024;
 
+/// The bits of the count of waiting messages.
+const WAITING_BITS: u32 = 32;
+
 /// An error and when it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatedError {
@@ -30,6 +33,7 @@ pub struct DatedError {
 pub struct ActorStats {
     handled: AtomicU64,
     failed: AtomicU64,
+    /// Messages accepted and not finished, below the number of times that they were written off.
     waiting: AtomicU64,
     queued_micros: AtomicU64,
     handling_micros: AtomicU64,
@@ -63,18 +67,16 @@ pub struct ActorSnapshot {
 }
 
 impl ActorStats {
-    /// A message was accepted.
-    pub fn begin(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+    /// A message was accepted. It waits until what is returned is finished, or dropped because it was lost.
+    pub fn begin(self: &Arc<Self>) -> Handling {
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        Handling { stats: Arc::clone(self), era: before >> WAITING_BITS }
     }
 
-    /// A message that was accepted before has been handled.
-    pub fn finish(&self, queued: Duration, handling: Duration) {
-        // A restart sets the count to 0 while a message of the dead actor may still end on a pool.
-        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| waiting.checked_sub(1));
-        self.handled.fetch_add(1, Ordering::Relaxed);
-        self.queued_micros.fetch_add(queued.as_micros() as u64, Ordering::Relaxed);
-        self.handling_micros.fetch_add(handling.as_micros() as u64, Ordering::Relaxed);
+    /// The messages that are accepted now are lost with a thread that will not give them back.
+    pub fn write_off_waiting(&self) {
+        let next = |waiting: u64| Some(((waiting >> WAITING_BITS) + 1) << WAITING_BITS);
+        let _ = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// Something failed.
@@ -86,10 +88,6 @@ impl ActorStats {
     /// The actor runs, or does not.
     pub fn set_running(&self, running: bool) {
         self.running.store(running, Ordering::Relaxed);
-        if running {
-            // what the one before had accepted died with it
-            self.waiting.store(0, Ordering::Relaxed);
-        }
     }
 
     /// The actor failed and was started again.
@@ -107,7 +105,7 @@ impl ActorStats {
         ActorSnapshot {
             handled: self.handled.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: self.waiting.load(Ordering::Relaxed) & u64::from(u32::MAX),
             queued: Duration::from_micros(self.queued_micros.load(Ordering::Relaxed)),
             handling: Duration::from_micros(self.handling_micros.load(Ordering::Relaxed)),
             restarts: self.restarts.load(Ordering::Relaxed),
@@ -115,6 +113,32 @@ impl ActorStats {
             running: self.running.load(Ordering::Relaxed),
             last_error: self.last_error.lock().clone(),
         }
+    }
+}
+
+/// A message that an actor has accepted. Dropping it without [`finish`](Self::finish) says that it was lost.
+#[derive(Debug)]
+#[must_use = "the message counts as lost when this is dropped"]
+pub struct Handling {
+    stats: Arc<ActorStats>,
+    era: u64,
+}
+
+impl Handling {
+    /// The message has been handled.
+    pub fn finish(self, queued: Duration, handling: Duration) {
+        let stats = &self.stats;
+        stats.handled.fetch_add(1, Ordering::Relaxed);
+        stats.queued_micros.fetch_add(queued.as_micros() as u64, Ordering::Relaxed);
+        stats.handling_micros.fetch_add(handling.as_micros() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        let give_back = |waiting: u64| (waiting >> WAITING_BITS == self.era).then(|| waiting - 1);
+        // an error says that it was written off
+        let _ = self.stats.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give_back);
     }
 }
 
@@ -159,5 +183,37 @@ impl Board {
     /// The last error under a key.
     pub fn last_error(&self, key: &str) -> Option<DatedError> {
         self.errors.lock().by_key.get(key).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(stats: &ActorStats) -> (u64, u64) {
+        let now = stats.snapshot();
+        (now.waiting, now.handled)
+    }
+
+    #[test]
+    fn message_that_is_lost_waits_no_more_and_is_not_handled() {
+        let stats = Arc::new(ActorStats::default());
+        let (first, second) = (stats.begin(), stats.begin());
+        assert_eq!(counts(&stats), (2, 0));
+        drop(first);
+        second.finish(Duration::ZERO, Duration::ZERO);
+        assert_eq!(counts(&stats), (0, 1));
+    }
+
+    #[test]
+    fn message_of_a_thread_that_was_given_up_is_not_counted_back() {
+        let stats = Arc::new(ActorStats::default());
+        let frozen = stats.begin();
+        stats.write_off_waiting();
+        let fresh = stats.begin();
+        drop(frozen);
+        assert_eq!(counts(&stats), (1, 0));
+        drop(fresh);
+        assert_eq!(counts(&stats), (0, 0));
     }
 }

@@ -38,7 +38,7 @@ pub mod watch;
 pub mod wire;
 pub mod work;
 
-pub use board::{ActorName, ActorStats, Board};
+pub use board::{ActorName, ActorStats, Board, Handling};
 pub use change::{
     ApplyDelta, AwaitBarrier, Change, DeltaApplied, Heartbeat, PathTouched, PathsSettled, RefuseWaiting, RescanOrigin,
     StopDaemon, TreeChanged,
@@ -52,7 +52,7 @@ pub use inboxes::{rescan_inbox, settled_inbox, touched_inbox};
 pub use library::{CatalogError, EntryAttr, ReadCatalog, ReadDirect};
 pub use metrics::Metrics;
 pub use permit::{Lane, Permit, PermitPool};
-pub use port::{Port, PortError};
+pub use port::{Incarnation, Port, PortError, Standing};
 pub use scan::{ScanState, ScanTable};
 pub use watch::{OriginWatch, WatchMode, WatchTable};
 pub use work::{Work, WorkToken};

@@ -26,6 +26,9 @@ pub enum CatalogError {
         /// The table.
         table: &'static str,
     },
+    /// The deadline of a change passed before its turn came.
+    #[error("the change came too late: nobody waits for it any more; the next comparison finds it again")]
+    TooLate,
     /// The origin is not one that the catalog was opened with.
     #[error("the catalog knows no origin `{origin}`")]
     UnknownOrigin {

@@ -2,13 +2,18 @@
 //!
 //! A mailbox is no backpressure. So a request that moves bytes carries a permit for them, and dropping it, however the
 //! request ends, gives them back. Lanes keep order of importance: a lane is served before those below it, and background
-//! lanes together never hold the last quarter, so a reader never waits for a scan.
+//! lanes together never hold the last quarter, so a reader never waits for a scan. Whoever must wait does so as a future,
+//! or leaves a call behind where a thread may not wait. A thread that froze gives nothing back: what is out when it is
+//! given up is written off.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+
+use crate::metrics::PermitMeters;
 
 /// What bytes are wanted for, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +34,17 @@ impl Lane {
     /// All lanes, most urgent first.
     pub const ALL: [Self; 5] = [Self::Demand, Self::Readahead, Self::Tags, Self::Delta, Self::Scrub];
 
+    /// The label `lane` of metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Demand => "demand",
+            Self::Readahead => "readahead",
+            Self::Tags => "tags",
+            Self::Delta => "delta",
+            Self::Scrub => "scrub",
+        }
+    }
+
     fn is_background(self) -> bool {
         self >= Self::Tags
     }
@@ -43,17 +59,28 @@ pub struct PermitPool {
 struct State {
     capacity: u64,
     held: u64,
+    /// How often what was out has been written off.
+    era: u64,
     waiting: [VecDeque<Waiter>; Lane::ALL.len()],
+    meters: PermitMeters,
 }
 
 struct Waiter {
     bytes: u64,
-    granted: oneshot::Sender<Permit>,
+    since: Instant,
+    granted: Granted,
+}
+
+/// Who is told.
+enum Granted {
+    Future(oneshot::Sender<Permit>),
+    Call(Box<dyn FnOnce(Permit) + Send>),
 }
 
 /// Bytes that may be asked for. Dropping it gives them back.
 pub struct Permit {
     bytes: u64,
+    era: u64,
     shared: Arc<Mutex<State>>,
 }
 
@@ -66,23 +93,34 @@ impl State {
     }
 
     /// Takes the next waiter that may run, most urgent lane first, in order within a lane.
-    fn next(&mut self) -> Option<Waiter> {
+    fn next(&mut self) -> Option<(Lane, Waiter)> {
         for lane in Lane::ALL {
             let fits = self.waiting[lane as usize].front().map(|waiter| self.fits(lane, waiter.bytes));
             match fits {
-                Some(true) => return self.waiting[lane as usize].pop_front(),
+                Some(true) => return self.waiting[lane as usize].pop_front().map(|waiter| (lane, waiter)),
                 Some(false) => return None, // nobody overtakes a more urgent lane
                 None => {}
             }
         }
         None
     }
+
+    fn set_held(&mut self, held: u64) {
+        self.held = held;
+        self.meters.held.set(held as i64);
+    }
 }
 
 impl PermitPool {
-    /// A pool of `capacity` bytes.
+    /// A pool of `capacity` bytes that is shown nowhere.
     pub fn new(capacity: u64) -> Self {
-        Self { shared: Arc::new(Mutex::new(State { capacity, held: 0, waiting: Default::default() })) }
+        Self::measured(capacity, PermitMeters::default())
+    }
+
+    /// A pool of `capacity` bytes whose use is shown by `meters`.
+    pub fn measured(capacity: u64, meters: PermitMeters) -> Self {
+        let waiting = <[VecDeque<Waiter>; Lane::ALL.len()]>::default();
+        Self { shared: Arc::new(Mutex::new(State { capacity, held: 0, era: 0, waiting, meters })) }
     }
 
     /// Takes `bytes` at once or not at all; for threads that must not wait.
@@ -92,8 +130,9 @@ impl PermitPool {
         if ahead || !state.fits(lane, bytes) {
             return None;
         }
-        state.held += bytes;
-        Some(Permit { bytes, shared: Arc::clone(&self.shared) })
+        let held = state.held + bytes;
+        state.set_held(held);
+        Some(Permit { bytes, era: state.era, shared: Arc::clone(&self.shared) })
     }
 
     /// Waits for `bytes`. Dropping the future gives up the place in the queue.
@@ -103,12 +142,37 @@ impl PermitPool {
         }
         loop {
             let (granted, receiver) = oneshot::channel();
-            self.shared.lock().waiting[lane as usize].push_back(Waiter { bytes, granted });
-            grant(&self.shared);
+            self.queue(lane, bytes, Granted::Future(granted));
             if let Ok(permit) = receiver.await {
                 return permit;
             }
         }
+    }
+
+    /// Has `call` called with `bytes` when they are free, on the thread that frees them, or now.
+    pub fn call_when_free(&self, lane: Lane, bytes: u64, call: impl FnOnce(Permit) + Send + 'static) {
+        self.queue(lane, bytes, Granted::Call(Box::new(call)));
+    }
+
+    fn queue(&self, lane: Lane, bytes: u64, granted: Granted) {
+        self.shared.lock().waiting[lane as usize].push_back(Waiter { bytes, since: Instant::now(), granted });
+        grant(&self.shared);
+    }
+
+    /// Counts the time since `since` as waited for in a lane, for those who queue elsewhere before they ask.
+    pub fn count_wait(&self, lane: Lane, since: Instant) {
+        self.shared.lock().meters.count_wait(lane, since.elapsed());
+    }
+
+    /// Nothing that is out now is given back any more: it counts as free. What of it still moves is beyond the bound until
+    /// it ends.
+    pub fn write_off(&self) {
+        {
+            let mut state = self.shared.lock();
+            state.era += 1;
+            state.set_held(0);
+        }
+        grant(&self.shared);
     }
 
     /// Bytes held now.
@@ -126,13 +190,26 @@ impl PermitPool {
 fn grant(shared: &Arc<Mutex<State>>) {
     loop {
         let mut state = shared.lock();
-        let Some(waiter) = state.next() else { return };
-        state.held += waiter.bytes;
-        let permit = Permit { bytes: waiter.bytes, shared: Arc::clone(shared) };
-        drop(state);
-        if let Err(mut refused) = waiter.granted.send(permit) {
-            shared.lock().held -= refused.bytes;
-            refused.bytes = 0; // already given back: its drop must not do it again, nor recurse
+        let Some((lane, waiter)) = state.next() else { return };
+        let held = state.held + waiter.bytes;
+        state.set_held(held);
+        let mut permit = Permit { bytes: waiter.bytes, era: state.era, shared: Arc::clone(shared) };
+        match waiter.granted {
+            // the lock is let go first: whoever is called may give back or ask for more
+            Granted::Call(call) => {
+                state.meters.count_wait(lane, waiter.since.elapsed());
+                drop(state);
+                call(permit);
+            }
+            Granted::Future(granted) if granted.is_closed() => permit.give_back(&mut state),
+            Granted::Future(granted) => {
+                state.meters.count_wait(lane, waiter.since.elapsed());
+                drop(state);
+                if let Err(mut refused) = granted.send(permit) {
+                    // it left in this very moment; giving back here and not by the drop keeps this from recursing
+                    refused.give_back(&mut shared.lock());
+                }
+            }
         }
     }
 }
@@ -142,13 +219,23 @@ impl Permit {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Gives the bytes back, once.
+    fn give_back(&mut self, state: &mut State) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if self.era == state.era {
+            let held = state.held - bytes;
+            state.set_held(held);
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.shared.lock().held -= self.bytes;
-            grant(&self.shared);
+            let shared = Arc::clone(&self.shared);
+            self.give_back(&mut shared.lock());
+            grant(&shared);
         }
     }
 }
@@ -216,6 +303,81 @@ mod tests {
         drop(gone);
         drop(held);
         assert_eq!(pool.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn call_left_behind_gets_its_bytes_from_whoever_frees_them() {
+        let pool = PermitPool::new(10);
+        let held = pool.acquire(Lane::Tags, 7).await;
+        let got = Arc::new(Mutex::new(None));
+        let place = Arc::clone(&got);
+        pool.call_when_free(Lane::Demand, 10, move |permit| *place.lock() = Some(permit));
+        assert!(got.lock().is_none());
+        assert_eq!(pool.waiting(), 1);
+        drop(held);
+        assert_eq!(got.lock().take().map(|permit| permit.bytes()), Some(10));
+        assert_eq!((pool.held(), pool.waiting()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_waiters_stay_within_the_bound_and_all_get_their_turn() {
+        let pool = PermitPool::new(100);
+        let done = Arc::new(Mutex::new((0, 0)));
+        let tasks: Vec<_> = (0..10_000_usize)
+            .map(|number| {
+                let (pool, done) = (pool.clone(), Arc::clone(&done));
+                tokio::spawn(async move {
+                    let permit = pool.acquire(Lane::ALL[number % 5], 7).await;
+                    tokio::task::yield_now().await;
+                    let mut done = done.lock();
+                    *done = (done.0 + 1, done.1.max(pool.held()));
+                    drop((done, permit));
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        let (count, most_held) = *done.lock();
+        assert_eq!((count, pool.held(), pool.waiting()), (10_000, 0, 0));
+        assert!(most_held <= 100, "{most_held}");
+    }
+
+    #[tokio::test]
+    async fn permits_of_a_frozen_thread_are_written_off_once() {
+        let pool = PermitPool::new(100);
+        let frozen = pool.acquire(Lane::Demand, 100).await;
+        pool.write_off();
+        let fresh = pool.try_acquire(Lane::Demand, 60).expect("free again");
+        drop(frozen);
+        assert_eq!(pool.held(), 60);
+        drop(fresh);
+        assert_eq!(pool.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn waiting_is_measured_by_lane() {
+        let metrics = crate::Metrics::default();
+        let origin = musicfs_pure::ids::OriginId::parse("nas").expect("valid");
+        let pool = PermitPool::measured(10, metrics.permits(&origin));
+        let held = pool.acquire(Lane::Demand, 10).await;
+        let waiting = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.acquire(Lane::Tags, 5).await }
+        });
+        while pool.waiting() < 1 {
+            tokio::task::yield_now().await;
+        }
+        assert!(metrics.render().contains(r#"musicfs_fetcher_permit_bytes{origin="nas"} 10"#));
+        drop(held);
+        waiting.await.expect("granted");
+        let text = metrics.render();
+        let waited = |lane: &str| {
+            let series = format!(r#"musicfs_fetcher_permit_wait_seconds_total{{origin="nas",lane="{lane}"}} "#);
+            let value = text.split(&series).nth(1).and_then(|rest| rest.lines().next()).expect("shown");
+            value.parse::<f64>().expect("a number")
+        };
+        assert!(waited("tags") > 0.0 && waited("demand") == 0.0, "{text}");
     }
 
     fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {

@@ -509,7 +509,7 @@ fn metric_has_an_actors_name_a_unit_and_a_test_that_moves_it() {
 #[test]
 fn metric_labels_come_from_the_fixed_set() {
     let text = fs::read_to_string(root().join("protocol/metrics.rs")).unwrap();
-    let allowed = ["actor", "origin", "op", "outcome", "purpose", "cause"];
+    let allowed = ["actor", "origin", "op", "outcome", "purpose", "cause", "lane"];
     let mut broken = Vec::new();
     for part in text.split("EncodeLabelSet)]\n").skip(1) {
         let body = part.split('{').nth(1).unwrap().split('}').next().unwrap();

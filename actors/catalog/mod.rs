@@ -44,7 +44,7 @@ use actix::prelude::*;
 use musicfs_protocol::change::{ApplyDelta, DeltaApplied, Heartbeat, TreeChanged, TreeInbox};
 use musicfs_protocol::library::CatalogError;
 use musicfs_protocol::metrics::OpLabels;
-use musicfs_protocol::{ActorStats, Metrics, Work, WorkToken};
+use musicfs_protocol::{ActorStats, Deadline, Handling, Metrics, Work, WorkToken};
 use tokio::sync::oneshot;
 
 pub use pending::TouchedName;
@@ -59,8 +59,10 @@ const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
 struct Job {
     delta: DeltaInProgress,
     work: WorkToken,
+    deadline: Deadline,
     received: Instant,
     handling: Duration,
+    account: Handling,
     reply: oneshot::Sender<Result<DeltaApplied, CatalogError>>,
 }
 
@@ -107,6 +109,7 @@ impl Catalog {
     }
 
     fn step(&mut self, ctx: &mut Context<Self>) {
+        fail::fail_point!("catalog::tick");
         self.is_stepping = false;
         if let Some(job) = self.jobs.pop_front() {
             if let Some(job) = self.advance(job) {
@@ -130,10 +133,15 @@ impl Catalog {
         }
     }
 
-    /// One batch of a delta; gives it back while it is not done.
+    /// One batch of a delta; gives it back while it is not done. One that nobody waits for any more is given up: whoever
+    /// sent it will compare again.
     fn advance(&mut self, mut job: Job) -> Option<Job> {
         let started = Instant::now();
-        let result = self.writer.advance(&mut job.delta, shared::wall_clock());
+        let result = if job.deadline.has_passed(started) {
+            Err(CatalogError::TooLate)
+        } else {
+            self.writer.advance(&mut job.delta, shared::wall_clock())
+        };
         self.announce(&job.work);
         job.handling += started.elapsed();
         let result = match result {
@@ -143,7 +151,7 @@ impl Catalog {
         };
         self.count(&result);
         let waited = job.received.elapsed().saturating_sub(job.handling);
-        self.stats.finish(waited, job.handling);
+        job.account.finish(waited, job.handling);
         // Whoever asked may have passed its deadline; what was applied stays applied.
         let _ = job.reply.send(result);
         None
@@ -182,6 +190,8 @@ impl Actor for Catalog {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(EXPIRY_INTERVAL, |_, ctx| ctx.notify(ExpiryTick));
+        // what the one before committed and did not get to announce
+        self.announce(&self.work.begin());
         self.step_soon(ctx);
     }
 }
@@ -190,21 +200,28 @@ impl Handler<ApplyDelta> for Catalog {
     type Result = ResponseFuture<Result<DeltaApplied, CatalogError>>;
 
     fn handle(&mut self, message: ApplyDelta, ctx: &mut Self::Context) -> Self::Result {
-        self.stats.begin();
-        let ApplyDelta { origin, changes, work, .. } = message;
+        fail::fail_point!("catalog::handle");
+        let account = self.stats.begin();
+        let ApplyDelta { origin, changes, work, deadline } = message;
         let delta = match self.writer.begin(&origin, changes) {
             Ok(delta) => delta,
             Err(error) => {
-                self.stats.finish(Duration::ZERO, Duration::ZERO);
+                account.finish(Duration::ZERO, Duration::ZERO);
                 self.stats.fail(error.to_string());
                 return Box::pin(std::future::ready(Err(error)));
             }
         };
         let (reply, done) = oneshot::channel();
-        self.jobs.push_back(Job { delta, work, received: Instant::now(), handling: Duration::ZERO, reply });
+        let (received, handling) = (Instant::now(), Duration::ZERO);
+        self.jobs.push_back(Job { delta, work, deadline, received, handling, account, reply });
         self.step_soon(ctx);
-        let lost = || CatalogError::Database { reason: "the catalog was restarted in the middle".to_owned() };
-        Box::pin(async move { done.await.unwrap_or_else(|_| Err(lost())) })
+        Box::pin(async move {
+            match done.await {
+                Ok(result) => result,
+                // the actor is gone, and this future goes with its thread: the asker hears that it was lost
+                Err(_) => std::future::pending().await,
+            }
+        })
     }
 }
 

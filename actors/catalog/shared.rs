@@ -20,6 +20,7 @@ use super::codec::{damaged, decode};
 use super::id_blocks::Ids;
 use super::keys;
 use super::overlay::Overlay;
+use super::pending::TouchedName;
 use super::reader::CatalogReader;
 use super::rows::{ChildRow, EntryRow, OriginRow, Role, Shown, TemplateRow};
 use super::tables::Rows;
@@ -80,6 +81,9 @@ pub(super) struct KnownOrigin {
 pub struct CatalogShared {
     /// Writers made so far; the last one is the one that may commit.
     pub(super) youngest_writer: Mutex<u64>,
+    /// Names whose entries changed in what is, or is about to be, committed, and that are not announced. They outlive the
+    /// writer, so that one that dies between the two leaves nothing stale in the kernel.
+    pub(super) unannounced: Mutex<Vec<TouchedName>>,
     pub(super) storage: Arc<Storage>,
     pub(super) template: Template,
     pub(super) options: TemplateOptions,
@@ -104,6 +108,7 @@ impl CatalogShared {
         fail::fail_point!("catalog::after_open_commit", |_| std::process::abort());
         Ok(Arc::new(Self {
             youngest_writer: Mutex::new(0),
+            unannounced: Mutex::default(),
             storage,
             template,
             options,

@@ -74,7 +74,6 @@ pub struct Writer {
     pub(super) tombstone_cursor: Option<Vec<u8>>,
     /// The purge of a retired origin's raw view, as far as it has come.
     pub(super) purge: Option<(u32, Removal)>,
-    committed: Vec<TouchedName>,
 }
 
 impl Writer {
@@ -97,7 +96,6 @@ impl Writer {
             last_folder: None,
             tombstone_cursor: Some(Vec::new()),
             purge: None,
-            committed: Vec::new(),
         }
     }
 
@@ -147,9 +145,11 @@ impl Writer {
         })
     }
 
-    /// The names whose entries changed in what was committed since the last call.
+    /// The names whose entries changed in what was committed since the last call, by this writer or one before it. None
+    /// when another has taken over: what it is about to commit is not to be announced yet.
     pub fn take_touched(&mut self) -> Vec<TouchedName> {
-        std::mem::take(&mut self.committed)
+        let youngest = self.shared.youngest_writer.lock();
+        if *youngest == self.number { std::mem::take(&mut *self.shared.unannounced.lock()) } else { Vec::new() }
     }
 
     /// Runs changes from a clean state and leaves one behind.
@@ -223,18 +223,19 @@ impl Writer {
         self.settle()?;
         self.stamp_folders()?;
         self.write_counts()?;
+        fail::fail_point!("catalog::settled");
         {
             // A writer whose thread froze and woke again finds a younger one here, and must not write what it had staged.
             let youngest = self.shared.youngest_writer.lock();
             if *youngest != self.number {
                 return Err(CatalogError::Database { reason: "another writer has taken over".to_owned() });
             }
+            self.shared.unannounced.lock().extend(std::mem::take(&mut self.pending.touched));
             fail::fail_point!("catalog::before_commit", |_| std::process::abort());
             self.rows.commit(sync)?;
             fail::fail_point!("catalog::after_commit", |_| std::process::abort());
         }
         self.pending.dirty_files.clear();
-        self.committed.extend(std::mem::take(&mut self.pending.touched));
         Ok(())
     }
 

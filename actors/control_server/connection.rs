@@ -53,12 +53,13 @@ pub(super) async fn serve(mut stream: UnixStream, services: Arc<ControlServices>
 }
 
 /// The line that answers a line; nothing for a notification.
-async fn handle_line(line: &[u8], services: &Arc<ControlServices>, stats: &ActorStats) -> Option<Vec<u8>> {
+async fn handle_line(line: &[u8], services: &Arc<ControlServices>, stats: &Arc<ActorStats>) -> Option<Vec<u8>> {
     let call = match parse_call(line) {
         Ok(call) => call,
         Err(Refusal { id, error }) => return Some(answer_line(id.as_deref(), &Err(error))),
     };
-    stats.begin();
+    let account = stats.begin();
+    fail::fail_point!("control_server::handle");
     let began = Instant::now();
     let outcome = dispatch::dispatch(&call.method, call.params.as_deref(), services).await;
     if let Err(error) = &outcome
@@ -67,7 +68,7 @@ async fn handle_line(line: &[u8], services: &Arc<ControlServices>, stats: &Actor
         stats.fail(format!("{}: {error}", call.method));
         tracing::warn!(method = %call.method, %error, "control call failed");
     }
-    stats.finish(Duration::ZERO, began.elapsed());
+    account.finish(Duration::ZERO, began.elapsed());
     call.id.map(|id| answer_line(Some(&id), &outcome))
 }
 

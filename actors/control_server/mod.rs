@@ -118,8 +118,11 @@ impl Actor for ControlServer {
                 let serving = server::serve(listener, Arc::clone(&self.services), Arc::clone(&self.stats));
                 let task = tokio::spawn(serving);
                 self.accepting = Some(task.abort_handle());
-                // A server whose accepting has ended serves nobody: let the supervisor start a new one.
-                ctx.spawn(task.into_actor(self).map(|_, _, ctx| ctx.stop()));
+                // Accepting ends by a panic only. It is this actor's: a server that accepts nobody serves nobody.
+                ctx.spawn(task.into_actor(self).map(|ended, _, ctx| match ended {
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    _ => ctx.stop(),
+                }));
             }
             Err(error) => {
                 self.stats.fail(format!("the control socket cannot be listened on: {error}"));

@@ -26,7 +26,10 @@ pub(super) async fn serve(listener: UnixListener, services: Arc<ControlServices>
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &mut connections, &services, &stats),
+                Ok((stream, _)) => {
+                    fail::fail_point!("control_server::accept");
+                    admit(stream, &mut connections, &services, &stats);
+                }
                 Err(error) => {
                     stats.fail(format!("accepting a connection failed: {error}"));
                     tracing::warn!(%error, "accepting a connection failed");

@@ -10,8 +10,8 @@ use musicfs_protocol::change::{Change, DeltaApplied, MAX_CHANGES};
 use musicfs_protocol::fetch::ListCursor;
 use musicfs_protocol::scan::ScanProgress;
 use musicfs_protocol::{
-    ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, Port, PortError, Probe, ReadCatalog,
-    RescanOrigin, RootIdentity, Stat, StatPath, WorkToken,
+    ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, PortError, Probe, ReadCatalog, RescanOrigin,
+    RootIdentity, Stat, StatPath, WorkToken,
 };
 use musicfs_pure::ids::{OriginId, OriginPath};
 
@@ -19,9 +19,6 @@ use super::{DeltaDetectorConfig, OriginPorts};
 
 /// The limit of one background call.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long a call waits for an actor that is being restarted before it is given up.
-const RESTART_WAIT: Duration = Duration::from_millis(500);
 
 /// Why a job did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +51,8 @@ impl ScanError {
             Self::Fetch(error) => matches!(error, FetchError::Busy | FetchError::Timeout | FetchError::Io { .. }),
             // A folder that fails for good, like one on a bad sector, must not keep everyone busy.
             Self::Incomplete { error, .. } => matches!(error, FetchError::Busy | FetchError::Timeout),
-            Self::Catalog(_) | Self::Quarantined { .. } => false,
+            Self::Catalog(error) => *error == CatalogError::TooLate,
+            Self::Quarantined { .. } => false,
         }
     }
 }
@@ -69,21 +67,6 @@ pub(super) struct OriginContext {
     pub(super) origin: OriginId,
     pub(super) ports: OriginPorts,
     config: Rc<DeltaDetectorConfig>,
-}
-
-/// Sends what `make` makes; once more when the actor behind the port was being replaced.
-async fn send_retrying<M>(port: &Port<M>, mut make: impl FnMut() -> M) -> Result<M::Result, PortError>
-where
-    M: actix::Message + Send + 'static,
-    M::Result: Send,
-{
-    match port.send(make()).await {
-        Err(PortError::Down | PortError::Lost) => {
-            actix::clock::sleep(RESTART_WAIT).await;
-            port.send(make()).await
-        }
-        reply => reply,
-    }
 }
 
 impl OriginContext {
@@ -136,15 +119,17 @@ impl OriginContext {
 
     /// The attributes of a path.
     pub(super) async fn stat(&self, path: &OriginPath) -> Result<Stat, ScanError> {
-        let make = || StatPath { origin: self.origin.clone(), path: path.clone(), deadline: Self::deadline() };
-        Ok(send_retrying(&self.ports.stat, make).await??)
+        let deadline = Self::deadline();
+        let make = || StatPath { origin: self.origin.clone(), path: path.clone(), deadline };
+        Ok(self.ports.stat.request(deadline, make).await??)
     }
 
     /// Whether the origin's root is another folder than the one that was last listed as a whole: an unmounted disk leaves
     /// an empty folder in which everything is definitely not found.
     pub(super) async fn root_changed(&self) -> Result<bool, ScanError> {
         let Some(listed) = self.catalog().origin_summary(&self.origin)?.listed_root else { return Ok(false) };
-        let now = send_retrying(&self.ports.probe, || Probe { deadline: Self::deadline() }).await??;
+        let deadline = Self::deadline();
+        let now = self.ports.probe.request(deadline, || Probe { deadline }).await??;
         Ok(is_other_root(listed, now))
     }
 
@@ -164,27 +149,25 @@ impl OriginContext {
         recursive: bool,
         cursor: Option<ListCursor>,
     ) -> Result<ListPage, ScanError> {
+        let deadline = Self::deadline();
         let make = || ListOrigin {
             origin: self.origin.clone(),
             folder: folder.clone(),
             recursive,
             cursor: cursor.clone(),
-            deadline: Self::deadline(),
+            deadline,
         };
-        Ok(send_retrying(&self.ports.list, make).await??)
+        Ok(self.ports.list.request(deadline, make).await??)
     }
 
     /// Hands changes to the catalog in batches that it can take at once.
     pub(super) async fn apply(&self, changes: Vec<Change>, work: &WorkToken) -> Result<DeltaApplied, ScanError> {
         let mut total = DeltaApplied::default();
         for batch in changes.chunks(MAX_CHANGES) {
-            let make = || ApplyDelta {
-                origin: self.origin.clone(),
-                changes: batch.to_vec(),
-                work: work.clone(),
-                deadline: Self::deadline(),
-            };
-            let applied = send_retrying(&self.config.apply, make).await??;
+            let deadline = Self::deadline();
+            let make =
+                || ApplyDelta { origin: self.origin.clone(), changes: batch.to_vec(), work: work.clone(), deadline };
+            let applied = self.config.apply.request(deadline, make).await??;
             total.added += applied.added;
             total.modified += applied.modified;
             total.moved += applied.moved;

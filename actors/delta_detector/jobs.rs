@@ -116,7 +116,8 @@ pub(super) async fn run_jobs(context: OriginContext, queues: Queues, stats: Arc<
 impl Worker {
     /// Does one job. What a synchronisation found to be gone is carried along; a scan judges for itself.
     async fn run(&mut self, job: &Job) -> Result<(), ScanError> {
-        self.stats.begin();
+        let account = self.stats.begin();
+        fail::fail_point!("delta_detector::job");
         let started = Instant::now();
         let outcome = match job {
             Job::Scan(rescan) => {
@@ -127,7 +128,7 @@ impl Worker {
                 sync::sync_paths(&self.context, settled, work).await.map(|gone| self.carry(gone, work))
             }
         };
-        self.stats.finish(Duration::ZERO, started.elapsed());
+        account.finish(Duration::ZERO, started.elapsed());
         outcome
     }
 

@@ -137,7 +137,10 @@ impl DeltaDetector {
         let delay = (RETRY_AFTER.0 * 2_u32.saturating_pow(*retries)).min(RETRY_AFTER.1);
         *retries = (*retries + 1).min(16);
         let rescans = self.config.rescans.clone();
-        ctx.run_later(delay, move |_, _| rescans.push(origin, rescan));
+        ctx.run_later(delay, move |_, _| {
+            fail::fail_point!("delta_detector::tick");
+            rescans.push(origin, rescan);
+        });
     }
 }
 
@@ -153,6 +156,7 @@ impl Handler<InboxReady> for DeltaDetector {
     type Result = ();
 
     fn handle(&mut self, _: InboxReady, ctx: &mut Self::Context) {
+        fail::fail_point!("delta_detector::handle");
         self.drain(ctx);
     }
 }

@@ -73,16 +73,16 @@ async fn fetch(
     version: &Version,
     range: ByteRange,
 ) -> Result<RangeBytes, ScanError> {
-    let permit = context.ports.permits.acquire(Lane::Tags, range.len).await;
-    let request = ReadRange {
+    let deadline = OriginContext::deadline();
+    let make = async || ReadRange {
         origin: context.origin.clone(),
         path: path.clone(),
         version: version.clone(),
         offset: range.offset,
         len: range.len,
         purpose: Purpose::Tags,
-        deadline: OriginContext::deadline(),
-        permit,
+        deadline,
+        permit: context.ports.permits.acquire(Lane::Tags, range.len).await,
     };
-    Ok(context.ports.read.send(request).await??)
+    Ok(context.ports.read.request_with(deadline, make).await??)
 }

@@ -150,6 +150,43 @@ async fn request_that_waits_for_its_turn_ends_at_its_deadline() {
     assert_eq!(gated.asked.load(Ordering::SeqCst), 1);
 }
 
+/// An origin whose code is broken: in the call, and in the future of the call.
+struct Broken;
+
+impl Origin for Broken {
+    fn list_page(&self, _: PageRequest, _: Deadline) -> OriginFuture<ListPage> {
+        panic!("wanted");
+    }
+
+    fn stat(&self, _: OriginPath, _: Deadline) -> OriginFuture<Stat> {
+        Box::pin(async { panic!("wanted") })
+    }
+
+    fn read_range(&self, _: RangeRequest, _: Deadline) -> OriginFuture<Bytes> {
+        Box::pin(async { panic!("wanted") })
+    }
+
+    fn probe(&self, _: Deadline) -> OriginFuture<RootIdentity> {
+        Box::pin(async { Ok(RootIdentity { dev: 1, fs_type: 2, ino: 3 }) })
+    }
+}
+
+#[actix::test]
+async fn request_that_panics_is_an_error_and_all_others_go_on() {
+    let bench = start(Arc::new(Broken));
+    let permits = PermitPool::new(100);
+    let is_io = |error: &FetchError| matches!(error, FetchError::Io { reason } if reason.contains("panicked"));
+    assert!(bench.addr.send(stat_request(soon())).await.unwrap().is_err_and(|error| is_io(&error)));
+    let read = bench.addr.send(range(&permits, some_version(5), soon()).await).await.unwrap();
+    assert!(read.is_err_and(|error| is_io(&error)));
+    let listing =
+        ListOrigin { origin: nas(), folder: OriginPath::root(), recursive: true, cursor: None, deadline: soon() };
+    assert!(bench.addr.send(listing).await.unwrap().is_err_and(|error| is_io(&error)));
+    assert!(bench.addr.send(Probe { deadline: soon() }).await.unwrap().is_ok());
+    let numbers = bench.stats.snapshot();
+    assert_eq!((numbers.handled, numbers.failed, numbers.waiting, permits.held()), (4, 3, 0, 0));
+}
+
 #[actix::test]
 async fn failure_is_counted_with_its_text() {
     let bench = start(Arc::new(GatedOrigin(Gated::new(100))));

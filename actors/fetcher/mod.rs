@@ -9,15 +9,17 @@
 mod local;
 mod origin;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
+use futures_util::FutureExt;
 use musicfs_protocol::fetch::{
     FetchError, ListOrigin, ListPage, Probe, RangeBytes, ReadRange, RetryClass, RootIdentity, Stat, StatPath,
 };
 use musicfs_protocol::metrics::{FetchLabels, OpLabels};
-use musicfs_protocol::{ActorStats, Deadline, Heartbeat, Metrics};
+use musicfs_protocol::{ActorStats, Deadline, Handling, Heartbeat, Metrics};
 use musicfs_pure::ids::OriginId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
@@ -79,6 +81,11 @@ impl Fetcher {
         }
     }
 
+    /// `fetcher/NAME::handle`.
+    fn fail_point(&self) {
+        fail::fail_point!(&format!("fetcher/{}::handle", self.id));
+    }
+
     /// Answers one request that moves no bytes: waits for its turn, asks the origin, counts.
     fn serve<T, F>(
         &self,
@@ -91,13 +98,14 @@ impl Fetcher {
         T: 'static,
         F: FnOnce(&dyn Origin) -> OriginFuture<T> + 'static,
     {
+        self.fail_point();
         let (shared, turns) = (Arc::clone(&self.shared), Arc::clone(turns));
         let clock = Clock::start(&shared.stats);
         Box::pin(async move {
             let turn = take_turn(turns, deadline).await;
             let started = Instant::now();
             let answer = match turn {
-                Ok(_turn) => ask(&*shared.origin).await,
+                Ok(_turn) => caught(async { ask(&*shared.origin).await }).await,
                 Err(error) => Err(error),
             };
             clock.finish(&shared.stats, started, answer.as_ref().err());
@@ -116,6 +124,13 @@ async fn take_turn(turns: Arc<Semaphore>, deadline: Deadline) -> Result<OwnedSem
     }
 }
 
+/// Runs a request to its end. Its future belongs to no actor's context, so a panic in it would be seen by nobody: it
+/// becomes an error of this request, and all others go on.
+async fn caught<T>(answer: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
+    let panicked = |_| Err(FetchError::Io { reason: "the request panicked; the log has the place".to_owned() });
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(panicked)
+}
+
 /// Whether an error is the origin's answer to the question, like a file that does not exist, and no failure of its.
 fn is_answer(error: &FetchError) -> bool {
     error.retry_class() == RetryClass::Never
@@ -124,19 +139,19 @@ fn is_answer(error: &FetchError) -> bool {
 /// When a request was accepted, for the actor's numbers.
 struct Clock {
     accepted: Instant,
+    account: Handling,
 }
 
 impl Clock {
-    fn start(stats: &ActorStats) -> Self {
-        stats.begin();
-        Self { accepted: Instant::now() }
+    fn start(stats: &Arc<ActorStats>) -> Self {
+        Self { accepted: Instant::now(), account: stats.begin() }
     }
 
     fn finish(self, stats: &ActorStats, started: Instant, error: Option<&FetchError>) {
         if let Some(error) = error.filter(|error| !is_answer(error)) {
             stats.fail(error.to_string());
         }
-        stats.finish(started.duration_since(self.accepted), started.elapsed());
+        self.account.finish(started.duration_since(self.accepted), started.elapsed());
     }
 }
 
@@ -176,6 +191,7 @@ impl Handler<ReadRange> for Fetcher {
 
     fn handle(&mut self, message: ReadRange, _: &mut Self::Context) -> Self::Result {
         let ReadRange { origin: _, path, version, offset, len, purpose, deadline, permit } = message;
+        self.fail_point();
         let labels = FetchLabels::new(&self.id, purpose);
         let shared = Arc::clone(&self.shared);
         let clock = Clock::start(&shared.stats);
@@ -185,7 +201,8 @@ impl Handler<ReadRange> for Fetcher {
                 Err(FetchError::Timeout)
             } else {
                 shared.metrics.fetch_requests.get_or_create(&labels).inc();
-                shared.origin.read_range(RangeRequest { path, version, offset, len }, deadline).await
+                let range = RangeRequest { path, version, offset, len };
+                caught(async { shared.origin.read_range(range, deadline).await }).await
             };
             clock.finish(&shared.stats, started, answer.as_ref().err());
             let bytes = answer?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fuser::Errno;
 use musicfs_protocol::metrics::{Counter, OpLabels};
-use musicfs_protocol::{ActorStats, Metrics};
+use musicfs_protocol::{ActorStats, Handling, Metrics};
 
 use super::errno::{Failure, Severity};
 
@@ -77,10 +77,9 @@ impl Accounts {
         }
     }
 
-    fn count(&self, op: Op, ok: bool, began: Instant) {
+    fn count(&self, op: Op, ok: bool) {
         let counters = if ok { &self.ok } else { &self.error };
         counters[op as usize].inc();
-        self.stats.finish(Duration::ZERO, began.elapsed());
     }
 }
 
@@ -117,7 +116,8 @@ replies!(
 
 /// A request that is not answered yet. Dropping it answers `EIO`.
 pub(super) struct Call<R: Reply> {
-    reply: Option<R>,
+    /// What is owed to the kernel, and the account of it; taken together.
+    owed: Option<(R, Handling)>,
     op: Op,
     began: Instant,
     accounts: Arc<Accounts>,
@@ -126,8 +126,8 @@ pub(super) struct Call<R: Reply> {
 impl<R: Reply> Call<R> {
     /// A request that has just arrived.
     pub(super) fn new(accounts: &Arc<Accounts>, op: Op, reply: R) -> Self {
-        accounts.stats.begin();
-        Self { reply: Some(reply), op, began: Instant::now(), accounts: Arc::clone(accounts) }
+        let owed = Some((reply, accounts.stats.begin()));
+        Self { owed, op, began: Instant::now(), accounts: Arc::clone(accounts) }
     }
 
     /// What is asked for.
@@ -142,15 +142,16 @@ impl<R: Reply> Call<R> {
 
     /// Answers.
     pub(super) fn answer(mut self, send: impl FnOnce(R)) {
-        if let Some(reply) = self.reply.take() {
-            self.accounts.count(self.op, true, self.began);
+        if let Some((reply, account)) = self.owed.take() {
+            self.accounts.count(self.op, true);
+            account.finish(Duration::ZERO, self.began.elapsed());
             send(reply);
         }
     }
 
     /// Fills a reply that is a list, then answers; or refuses when filling fails.
     pub(super) fn fill_and_answer(mut self, fill: impl FnOnce(&mut R) -> Result<(), Failure>, send: impl FnOnce(R)) {
-        match self.reply.as_mut().map(fill) {
+        match self.owed.as_mut().map(|(reply, _)| fill(reply)) {
             Some(Err(failure)) => self.refuse(&failure),
             _ => self.answer(send),
         }
@@ -158,13 +159,14 @@ impl<R: Reply> Call<R> {
 
     /// Answers with an error.
     pub(super) fn refuse(mut self, failure: &Failure) {
-        let Some(reply) = self.reply.take() else { return };
+        let Some((reply, account)) = self.owed.take() else { return };
         let (errno, severity) = failure.verdict();
         log(self.op, failure, severity);
         if severity != Severity::Debug {
             self.accounts.stats.fail(format!("{}: {failure}", self.op.label()));
         }
-        self.accounts.count(self.op, false, self.began);
+        self.accounts.count(self.op, false);
+        account.finish(Duration::ZERO, self.began.elapsed());
         reply.error(errno);
     }
 }
@@ -179,8 +181,9 @@ impl Call<fuser::ReplyData> {
 
 impl<R: Reply> Drop for Call<R> {
     fn drop(&mut self) {
-        if self.reply.is_some() {
-            self.accounts.count(self.op, false, self.began);
+        if let Some((_reply, account)) = self.owed.take() {
+            self.accounts.count(self.op, false);
+            account.finish(Duration::ZERO, self.began.elapsed());
         }
     }
 }

@@ -21,11 +21,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use fuser::{INodeNo, Notifier};
 use musicfs_protocol::change::{FOLDER_ITSELF, TreeInbox};
 use musicfs_protocol::{ActorStats, CatalogError, Heartbeat, Inbox, InboxReady, Metrics, ReadCatalog, TreeChanged};
 use musicfs_pure::ids::Ino;
+use tokio::sync::oneshot;
 
 /// Names that may be pending: about 10 MB of them.
 const MAX_NAMES: usize = 65_536;
@@ -33,8 +34,11 @@ const MAX_NAMES: usize = 65_536;
 /// The name that no entry has: it stands for all names of its folder, and with the root for all there are.
 const ALL_NAMES: &[u8] = b"";
 
+/// A name in a folder.
+type Name = (Ino, Box<[u8]>);
+
 /// The pending names as the inbox has them.
-type Names = HashMap<(Ino, Box<[u8]>), TreeChanged>;
+type Names = HashMap<Name, TreeChanged>;
 
 /// The inbox between the catalog and the invalidator.
 pub fn tree_inbox() -> TreeInbox {
@@ -44,7 +48,7 @@ pub fn tree_inbox() -> TreeInbox {
 
 /// Makes fewer entries of too many; see the top of this file.
 fn collapse(names: Names) -> Names {
-    let whole_folder = |(folder, name): (Ino, Box<[u8]>)| match folder {
+    let whole_folder = |(folder, name): Name| match folder {
         Ino::ROOT => (folder, name),
         _ => (folder, ALL_NAMES.into()),
     };
@@ -122,6 +126,11 @@ impl Invalidator {
         Self { config, wake: None }
     }
 
+    fn give_up(&self, why: &str, ctx: &mut Context<Self>) {
+        self.config.stats.fail(why);
+        ctx.stop();
+    }
+
     fn wake_thread(&self) {
         if let Some(wake) = &self.wake {
             // a wake that is there already will do
@@ -133,23 +142,24 @@ impl Invalidator {
 impl Actor for Invalidator {
     type Context = Context<Self>;
 
-    /// Starts the thread. The one of an actor before may still hang in the kernel; it ends when it comes back.
-    fn started(&mut self, _: &mut Self::Context) {
+    /// Starts the thread. The one of an actor before may still hang in the kernel; it ends when it comes back. Without a
+    /// thread nobody tells the kernel anything, so the actor ends with it and is started again.
+    fn started(&mut self, ctx: &mut Self::Context) {
         let (wake, woken) = sync_channel(1);
+        let (alive, ended) = oneshot::channel::<()>();
         let work = Worker { config: self.config.clone() };
         let thread = std::thread::Builder::new().name("fuse-invalidate".to_owned());
-        match thread.spawn(move || work.run(&woken)) {
-            Ok(_) => {
-                self.wake = Some(wake);
-                self.config.stats.set_running(true);
-                self.wake_thread(); // what came in while nobody was there
-            }
-            Err(error) => self.config.stats.fail(format!("no thread for notifications: {error}")),
+        let run = move || {
+            let _dropped_when_the_thread_ends = alive;
+            work.run(&woken);
+        };
+        if let Err(error) = thread.spawn(run) {
+            return self.give_up(&format!("no thread for notifications: {error}"), ctx);
         }
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.config.stats.set_running(false);
+        self.wake = Some(wake);
+        self.wake_thread(); // what came in while nobody was there
+        let ended = ended.into_actor(self);
+        ctx.spawn(ended.map(|_, actor, ctx| actor.give_up("the thread of notifications panicked; see the log", ctx)));
     }
 }
 
@@ -157,6 +167,7 @@ impl Handler<InboxReady> for Invalidator {
     type Result = ();
 
     fn handle(&mut self, _: InboxReady, _: &mut Self::Context) {
+        fail::fail_point!("invalidator::handle");
         self.wake_thread();
     }
 }
@@ -165,6 +176,18 @@ impl Handler<Heartbeat> for Invalidator {
     type Result = ();
 
     fn handle(&mut self, _: Heartbeat, _: &mut Self::Context) {}
+}
+
+/// Names on their way to the kernel. What the thread has not got to when it panics goes back to the inbox.
+struct Batch<'a> {
+    tree: &'a TreeInbox,
+    names: Vec<(Name, TreeChanged)>,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.tree.push_all(std::mem::take(&mut self.names));
+    }
 }
 
 /// What runs on the thread.
@@ -177,13 +200,15 @@ impl Worker {
     fn run(&self, woken: &Receiver<()>) {
         while woken.recv().is_ok() {
             loop {
-                let names = self.config.tree.drain();
-                if names.is_empty() {
+                let mut batch =
+                    Batch { tree: &self.config.tree, names: self.config.tree.drain().into_iter().collect() };
+                if batch.names.is_empty() {
                     break;
                 }
-                for (key, event) in names {
-                    self.forget(key.0, &key.1);
-                    drop(event); // the change has arrived
+                while let Some(((folder, name), _)) = batch.names.last() {
+                    fail::fail_point!("invalidator::notify");
+                    self.forget(*folder, name);
+                    batch.names.pop(); // the change has arrived
                 }
             }
         }
@@ -191,7 +216,7 @@ impl Worker {
 
     fn forget(&self, folder: Ino, name: &[u8]) {
         let began = std::time::Instant::now();
-        self.config.stats.begin();
+        let account = self.config.stats.begin();
         let outcome = match (folder, name) {
             (Ino::ROOT, ALL_NAMES) => self.forget_everything(),
             (_, ALL_NAMES) => self.forget_folder(folder),
@@ -204,7 +229,7 @@ impl Worker {
             tracing::warn!(%folder, %error, "changed folder not found, its names live on until their time is over");
             self.config.stats.fail(error.to_string());
         }
-        self.config.stats.finish(std::time::Duration::ZERO, began.elapsed());
+        account.finish(std::time::Duration::ZERO, began.elapsed());
     }
 
     /// Invalidates a folder under its own name. One that is gone was invalidated when it went.

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler};
-use musicfs_protocol::{ActorStats, Heartbeat, RefuseWaiting};
+use musicfs_protocol::{Heartbeat, RefuseWaiting};
 
 pub use art::ArtDecoder;
 pub use attrs::Ownership;
@@ -47,13 +47,12 @@ pub use stale::{Cleared, clear_stale, mount_answers, resolve_links};
 /// The actor: sees to it that nothing waits for ever.
 pub struct FuseFront {
     edge: Arc<Edge>,
-    stats: Arc<ActorStats>,
 }
 
 impl FuseFront {
     /// An actor over an edge; the one before may have died, the edge does not.
-    pub fn new(edge: Arc<Edge>, stats: Arc<ActorStats>) -> Self {
-        Self { edge, stats }
+    pub fn new(edge: Arc<Edge>) -> Self {
+        Self { edge }
     }
 }
 
@@ -61,12 +60,10 @@ impl Actor for FuseFront {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.stats.set_running(true);
-        ctx.run_interval(waiting::TICK, |actor, _| actor.edge.tick(Instant::now()));
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.stats.set_running(false);
+        ctx.run_interval(waiting::TICK, |actor, _| {
+            fail::fail_point!("fuse_front::tick");
+            actor.edge.tick(Instant::now());
+        });
     }
 }
 

@@ -7,7 +7,8 @@
 //!     └──────────── started again ◄───────────────┘   a minute without failure: the delay begins at 100 ms again
 //! ```
 //!
-//! Parking ends a loop that would burn a core and fill a log; `musicfs actors` says so. Time comes in as an argument.
+//! Parking ends a loop that would burn a core and fill a log; `musicfs status` says so. A tireless policy never parks: its
+//! delays keep the loop slow, and whoever it is for cannot be done without. Time comes in as an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -38,9 +39,15 @@ pub enum Remedy {
 pub struct RestartPolicy {
     recent: VecDeque<Instant>,
     delay: Option<Duration>,
+    is_tireless: bool,
 }
 
 impl RestartPolicy {
+    /// A policy that never parks.
+    pub fn tireless() -> Self {
+        Self { is_tireless: true, ..Self::default() }
+    }
+
     /// Notes a failure at `now` and answers what is done about it.
     pub fn failed(&mut self, now: Instant) -> Remedy {
         if self.recent.back().is_some_and(|&last| now.saturating_duration_since(last) >= QUIET) {
@@ -50,7 +57,7 @@ impl RestartPolicy {
         while self.recent.front().is_some_and(|&first| now.saturating_duration_since(first) >= QUIET) {
             self.recent.pop_front();
         }
-        if self.recent.len() > MAX_FAILURES_IN_QUIET {
+        if self.recent.len() > MAX_FAILURES_IN_QUIET && !self.is_tireless {
             return Remedy::Park;
         }
         let delay = self.delay.map_or(FIRST_DELAY, |delay| (delay * 2).min(MAX_DELAY));
@@ -71,6 +78,14 @@ mod tests {
         let waits = [100, 200, 400, 800, 1600].map(|ms| Remedy::RestartAfter(Duration::from_millis(ms)));
         assert_eq!(remedies[..5], waits);
         assert_eq!(remedies[5], Remedy::Park);
+    }
+
+    #[test]
+    fn tireless_policy_waits_longer_and_longer_and_never_parks() {
+        let mut policy = RestartPolicy::tireless();
+        let now = Instant::now();
+        let last = (0..100).map(|_| policy.failed(now)).last();
+        assert_eq!(last, Some(Remedy::RestartAfter(MAX_DELAY)));
     }
 
     #[test]

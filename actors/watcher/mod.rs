@@ -92,6 +92,7 @@ impl Watcher {
     }
 
     fn check_root(&mut self, index: usize) {
+        fail::fail_point!("watcher::tick");
         if self.keepers[index].has_ended() {
             let origin = &self.config.origins[index];
             tracing::error!(origin = %origin.origin, "the thread of an origin's watches ended and is started again");
@@ -126,7 +127,8 @@ impl Handler<AwaitBarrier> for Watcher {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: AwaitBarrier, _: &mut Self::Context) -> Self::Result {
-        self.stats.begin();
+        fail::fail_point!("watcher::handle");
+        let account = self.stats.begin();
         let asked_at = Instant::now();
         let running = self.keepers.iter().filter(|keeper| !keeper.has_ended());
         let passed = join_all(running.map(|keeper| keeper.orders.await_barrier()).collect::<Vec<_>>());
@@ -136,7 +138,7 @@ impl Handler<AwaitBarrier> for Watcher {
                 tracing::warn!(limit = ?BARRIER_LIMIT, "an origin's events are behind; answering without them");
                 stats.fail("an origin's events are behind");
             }
-            stats.finish(Duration::ZERO, asked_at.elapsed());
+            account.finish(Duration::ZERO, asked_at.elapsed());
         })
     }
 }

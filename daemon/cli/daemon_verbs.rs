@@ -32,6 +32,7 @@ pub(super) fn mount(ctx: &mut Context<'_>) -> Result<(), CliError> {
     };
     match crate::run(config, on_ready) {
         Ok(ExitReason::Frozen) => Err(CliError::Frozen),
+        Ok(ExitReason::Unsupervised) => Err(CliError::Unsupervised),
         Ok(ExitReason::Signal | ExitReason::Requested | ExitReason::Unmounted) => Ok(()),
         Err(error) => Err(CliError::Daemon { reason: error.to_string() }),
     }

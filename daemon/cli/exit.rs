@@ -94,6 +94,11 @@ pub enum CliError {
     /// The daemon ended because its threads hung.
     #[error("actors of the daemon froze, so it ended; the log says which, and a service manager starts it again")]
     Frozen,
+    /// The daemon ended because its supervisor was gone.
+    #[error(
+        "the daemon's supervisor failed, so it ended; the log has the place, and a service manager starts it again"
+    )]
+    Unsupervised,
     /// The daemon ended and left its mount.
     #[error("the daemon has ended and its mount at {mountpoint} is still there; remove it with `fusermount3 -uz`")]
     MountLeft {
@@ -119,6 +124,7 @@ impl CliError {
             | Self::NoAnswer { .. }
             | Self::Daemon { .. }
             | Self::Frozen
+            | Self::Unsupervised
             | Self::MountLeft { .. }
             | Self::Output(_) => Exit::Failed,
         }

@@ -3,9 +3,23 @@
 //! actix' own `Supervisor` restarts after an orderly stop only; a panic kills an actor and its address for good (pinned in
 //! `actix_facts`). So each actor is made by a factory, on an arbiter thread of its own, with a guard in its context that
 //! reports its end however it comes, and is asked for a heartbeat. An incarnation that is replaced is never listened to
-//! again. What is restarted with what is the spec's group; when, is `pure::restart`. A thread that does not answer cannot
-//! be killed: it is abandoned, and after three the process ends so that the service manager starts it afresh.
+//! again. What is restarted with what is the spec's group; when, is `pure::restart`.
+//!
+//! ```text
+//!              ended, or froze: the thread is abandoned
+//!   Running ─────────────────────────────────────────► Waiting ──── too often ────► Parked
+//!      ▲  ▲                                               │                    a person restarts the daemon
+//!      │  └───── started again with its group ────────────┘
+//!      └──────── or because another of its group failed
+//! ```
+//!
+//! A thread that does not answer cannot be killed: it is abandoned, and with three of them at once the process ends so that
+//! the service manager starts it afresh. What it may still write is refused by its writer's generation, and the changes it
+//! held are written off and made up for by a comparison of every origin. While an actor waits to be started again a token
+//! is held for what it lost, so that nobody takes the daemon for idle.
 
+mod heartbeat;
+mod limits;
 mod spec;
 
 #[cfg(test)]
@@ -13,26 +27,18 @@ mod actix_facts;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
-use musicfs_protocol::{ActorStats, Board, StopDaemon};
+use musicfs_protocol::{ActorStats, Board, Standing, StopDaemon, Work, WorkToken};
 use musicfs_pure::restart::{Remedy, RestartPolicy};
 use tokio::sync::watch;
 
-use spec::{ActorEnded, Running};
+pub use limits::Limits;
+use spec::{ActorEnded, Running, Start};
 pub use spec::{ActorSpec, Group};
-
-/// How often every actor is asked for a heartbeat.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// An actor that has not answered for this long is frozen: longer than its longest handler (a catalog batch, tenths of a
-/// second) by two orders of magnitude, and than any pause of a busy machine.
-const FREEZE_LIMIT: Duration = Duration::from_secs(30);
-
-/// Abandoned threads that are borne: each may hold memory and locks that nobody gets back.
-const MAX_ABANDONED_THREADS: u32 = 3;
 
 /// Why the daemon ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,121 +49,138 @@ pub enum StopReason {
     Frozen,
 }
 
+/// Has every origin compared with what is known.
+pub type Rescan = Box<dyn Fn() + Send>;
+
+/// How an actor stands.
+enum State {
+    Running(Running),
+    /// To be started again. The token stands for the changes that it held.
+    Waiting {
+        was_abandoned: bool,
+        work: WorkToken,
+    },
+    /// Failed too often.
+    Parked,
+    /// The daemon ends.
+    Stopped,
+}
+
 /// One actor under supervision.
 struct Managed {
     spec: ActorSpec,
     stats: Arc<ActorStats>,
     policy: RestartPolicy,
-    running: Option<Running>,
+    state: State,
     incarnation: u64,
-    restart_pending: bool,
+    /// Tells the ports how the present incarnation stands.
+    standing: watch::Sender<Standing>,
 }
 
 /// The actor that owns all others.
 pub struct Supervisor {
     actors: Vec<Managed>,
     board: Arc<Board>,
+    work: Work,
+    rescan: Rescan,
+    limits: Limits,
     stop: watch::Sender<Option<StopReason>>,
-    abandoned_threads: u32,
-    stopping: bool,
+    /// Incarnations whose thread was abandoned and has not come back.
+    frozen: BTreeSet<(usize, u64)>,
+    last_tick: Instant,
 }
 
 impl Supervisor {
     /// A supervisor of no actors yet. `stop` is told when the daemon must end.
-    pub fn new(board: Arc<Board>, stop: watch::Sender<Option<StopReason>>) -> Self {
-        Self { actors: Vec::new(), board, stop, abandoned_threads: 0, stopping: false }
+    pub fn new(
+        board: Arc<Board>,
+        work: Work,
+        rescan: Rescan,
+        limits: Limits,
+        stop: watch::Sender<Option<StopReason>>,
+    ) -> Self {
+        let (frozen, last_tick) = (BTreeSet::new(), Instant::now());
+        Self { actors: Vec::new(), board, work, rescan, limits, stop, frozen, last_tick }
     }
 
     fn start_actor(&mut self, index: usize, ctx: &mut Context<Self>) {
-        let supervisor = ctx.address().recipient();
         let managed = &mut self.actors[index];
+        managed.standing.send_replace(Standing::Gone); // whoever waits for the one that is replaced
         managed.incarnation += 1;
-        managed.restart_pending = false;
-        let ended = ActorEnded { index, incarnation: managed.incarnation };
-        managed.running = Some(managed.spec.start(ended, supervisor));
-        managed.stats.set_running(true);
-        tracing::debug!(actor = %managed.spec.name, incarnation = managed.incarnation, "actor started");
+        let (standing, told) = watch::channel(Standing::Serving);
+        managed.standing = standing;
+        let incarnation = managed.incarnation;
+        let start = Start { index, incarnation, supervisor: ctx.address().recipient(), standing: told };
+        match managed.spec.start(start) {
+            Ok(running) => {
+                managed.state = State::Running(running);
+                managed.stats.set_running(true);
+                tracing::debug!(actor = %managed.spec.name, incarnation, "actor started");
+            }
+            Err(why) => {
+                managed.stats.fail(&*why);
+                self.actor_failed(index, &why, ctx);
+            }
+        }
     }
 
-    /// Decides about an actor that has ended or does not answer.
+    /// Decides about an actor that has ended, could not be started, or was abandoned.
     fn actor_failed(&mut self, index: usize, why: &str, ctx: &mut Context<Self>) {
+        let was_abandoned = self.frozen.contains(&(index, self.actors[index].incarnation));
+        let work = self.work.begin();
         let managed = &mut self.actors[index];
         managed.stats.set_running(false);
-        managed.stats.fail(why);
-        managed.running = None;
-        let name = Arc::clone(&managed.spec.name);
+        managed.standing.send_replace(Standing::Gone);
+        let name = &managed.spec.name;
         match managed.policy.failed(Instant::now()) {
             Remedy::RestartAfter(delay) => {
                 tracing::error!(actor = %name, why, ?delay, "actor failed and will be started again");
-                managed.restart_pending = true;
-                ctx.run_later(delay, move |supervisor, ctx| supervisor.restart(index, ctx));
+                managed.state = State::Waiting { was_abandoned, work };
+                let incarnation = managed.incarnation;
+                ctx.run_later(delay, move |supervisor, ctx| supervisor.restart(index, incarnation, ctx));
             }
             Remedy::Park => {
                 tracing::error!(actor = %name, why, "actor failed too often and is left stopped; restart the daemon");
+                managed.state = State::Parked;
+                managed.standing.send_replace(Standing::Parked);
                 managed.stats.set_parked(true);
             }
         }
     }
 
-    /// Starts an actor again, with the rest of its group.
-    fn restart(&mut self, index: usize, ctx: &mut Context<Self>) {
-        if self.stopping || !self.actors[index].restart_pending {
+    /// Starts an actor again, with the rest of its group. One that was started with its group meanwhile is left alone.
+    fn restart(&mut self, index: usize, incarnation: u64, ctx: &mut Context<Self>) {
+        let failed = &self.actors[index];
+        if !matches!(failed.state, State::Waiting { .. }) || failed.incarnation != incarnation {
             return;
         }
-        let group = self.actors[index].spec.group;
-        let members: Vec<usize> = match group {
-            Group::Alone => vec![index],
-            Group::Change => (0..self.actors.len()).filter(|&other| self.actors[other].spec.group == group).collect(),
-        };
-        for &member in &members {
-            if let Some(running) = self.actors[member].running.take() {
-                running.stop();
+        let group = failed.spec.group;
+        let mut must_rescan = group == Group::Change;
+        let mut tokens = Vec::new();
+        for member in self.members(index, group) {
+            let managed = &mut self.actors[member];
+            if let State::Waiting { was_abandoned, work } = std::mem::replace(&mut managed.state, State::Stopped) {
+                must_rescan |= was_abandoned;
+                tokens.push(work);
+                managed.stats.restarted();
+                tracing::warn!(actor = %managed.spec.name, "actor started again");
             }
             self.start_actor(member, ctx);
         }
-        self.actors[index].stats.restarted();
-        self.actors[index].spec.after_restart();
+        if must_rescan {
+            (self.rescan)();
+        }
+        drop(tokens); // what they stood for has been asked for again
     }
 
-    /// Asks every actor for a heartbeat and gives up on those that owe one for too long.
-    fn heartbeat_tick(&mut self, ctx: &mut Context<Self>) {
-        for index in 0..self.actors.len() {
-            let Some(running) = &mut self.actors[index].running else { continue };
-            match running.asked_at {
-                Some(asked_at) if asked_at.elapsed() > FREEZE_LIMIT => self.abandon(index, ctx),
-                Some(_) => {}
-                None => self.ask(index, ctx),
-            }
-        }
-    }
-
-    fn ask(&mut self, index: usize, ctx: &mut Context<Self>) {
-        let incarnation = self.actors[index].incarnation;
-        let Some(running) = &mut self.actors[index].running else { return };
-        running.asked_at = Some(Instant::now());
-        let answer = running.heartbeat();
-        ctx.spawn(answer.into_actor(self).map(move |alive, supervisor, _| {
-            let managed = &mut supervisor.actors[index];
-            if alive
-                && managed.incarnation == incarnation
-                && let Some(running) = &mut managed.running
-            {
-                running.asked_at = None;
-            }
-        }));
-    }
-
-    /// The thread is left alone: nothing can stop it, and what it may still write is refused by its writer's generation.
-    fn abandon(&mut self, index: usize, ctx: &mut Context<Self>) {
-        self.abandoned_threads += 1;
-        if let Some(running) = self.actors[index].running.take() {
-            running.stop(); // takes effect should the thread ever come back
-        }
-        if self.abandoned_threads >= MAX_ABANDONED_THREADS {
-            tracing::error!("too many actor threads are frozen; the daemon ends so that it can be started afresh");
-            self.stop.send_replace(Some(StopReason::Frozen));
-        }
-        self.actor_failed(index, "the actor's thread does not answer", ctx);
+    /// Who is started together with an actor: never one that is parked.
+    fn members(&self, index: usize, group: Group) -> Vec<usize> {
+        let is_member = |&other: &usize| {
+            let managed = &self.actors[other];
+            other == index
+                || (group != Group::Alone && managed.spec.group == group && !matches!(managed.state, State::Parked))
+        };
+        (0..self.actors.len()).filter(is_member).collect()
     }
 }
 
@@ -165,7 +188,7 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(HEARTBEAT_INTERVAL, Self::heartbeat_tick);
+        ctx.run_interval(self.limits.heartbeat_interval(), Self::heartbeat_tick);
     }
 }
 
@@ -173,14 +196,19 @@ impl Handler<ActorEnded> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, ended: ActorEnded, ctx: &mut Self::Context) {
-        let managed = &self.actors[ended.index];
-        if self.stopping || managed.incarnation != ended.incarnation || managed.running.is_none() {
+        let ActorEnded { index, incarnation, panicked } = ended;
+        if self.frozen.remove(&(index, incarnation)) {
+            tracing::warn!(actor = %self.actors[index].spec.name, "an abandoned thread has come back and ended");
+        }
+        let managed = &mut self.actors[index];
+        if managed.incarnation != incarnation || !matches!(managed.state, State::Running(_)) {
             return;
         }
-        if let Some(running) = self.actors[ended.index].running.take() {
-            running.stop();
+        if panicked {
+            managed.stats.fail("the actor panicked; the log has the place");
         }
-        self.actor_failed(ended.index, "the actor panicked; the log has the place", ctx);
+        let why = if panicked { "it panicked" } else { "it gave up; its last error says why" };
+        self.actor_failed(index, why, ctx);
     }
 }
 
@@ -202,13 +230,14 @@ impl Handler<StartActors> for Supervisor {
 
     fn handle(&mut self, StartActors(specs): StartActors, ctx: &mut Self::Context) {
         for spec in specs {
+            let policy = if spec.is_indispensable { RestartPolicy::tireless() } else { RestartPolicy::default() };
             self.actors.push(Managed {
                 stats: self.board.actor(&spec.name),
                 spec,
-                policy: RestartPolicy::default(),
-                running: None,
+                policy,
+                state: State::Stopped,
                 incarnation: 0,
-                restart_pending: false,
+                standing: watch::Sender::default(),
             });
             self.start_actor(self.actors.len() - 1, ctx);
         }
@@ -224,12 +253,10 @@ impl Handler<StopActors> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, _: StopActors, _: &mut Self::Context) {
-        self.stopping = true;
         for managed in self.actors.iter_mut().rev() {
-            if let Some(running) = managed.running.take() {
-                running.stop();
-                managed.stats.set_running(false);
-            }
+            managed.state = State::Stopped;
+            managed.standing.send_replace(Standing::Gone);
+            managed.stats.set_running(false);
         }
     }
 }

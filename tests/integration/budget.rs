@@ -44,6 +44,8 @@ fn tag_scan_of_files_with_large_art_reads_a_few_small_ranges() {
         assert!((1..=*bound).contains(&bytes), "{origin}: {bytes} bytes in {requests} requests, allowed are {bound}");
         assert!((1..=REQUESTS).contains(&requests), "{origin}: {requests} requests for {bytes} bytes");
     }
+    assert_eq!(sum(&text, "musicfs_fetcher_permit_bytes", &[]), 0, "nothing is under way any more");
+    assert_eq!(sum(&text, "musicfs_fetcher_permit_wait_seconds_total", &[]), 0, "so few small ranges wait for nothing");
     let tracks = files(&home.mnt()).into_iter().filter(|path| path.starts_with("Artist/Album (2020)/0")).count();
     assert_eq!(tracks, origins.len(), "every file's tags were read: {:?}", files(&home.mnt()));
     daemon.stop();

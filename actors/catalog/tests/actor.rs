@@ -12,6 +12,7 @@ use musicfs_protocol::change::{ApplyDelta, Change, DeltaApplied, Heartbeat, Tree
 use musicfs_protocol::library::CatalogError;
 use musicfs_protocol::{ActorStats, Deadline, Inbox, Metrics, Work};
 use musicfs_pure::ids::Ino;
+use musicfs_pure::version::Timestamp;
 
 use super::{Fixture, origin, removed, track};
 use crate::catalog::Catalog;
@@ -100,6 +101,31 @@ async fn heartbeat_is_answered_while_a_large_removal_is_under_way() {
     let (applied, num_beats) = tokio::join!(removal, beats);
     assert_eq!(applied.unwrap().unwrap().removed, 3000);
     assert!(num_beats > 3, "{num_beats}");
+}
+
+#[actix::test]
+async fn change_that_nobody_waits_for_any_more_is_refused_and_leaves_no_trace() {
+    let running = Running::new();
+    let catalog = running.actor().start();
+    let mut delta = running.delta("o", vec![track("1.mp3", 1, "A", "", "T")]);
+    delta.deadline = Deadline::after(Instant::now(), Duration::ZERO);
+    assert_eq!(catalog.send(delta).await.unwrap(), Err(CatalogError::TooLate));
+    assert!(running.fixture.paths().is_empty());
+    running.idle().await;
+    let numbers = running.stats.snapshot();
+    assert_eq!((numbers.handled, numbers.failed, numbers.waiting), (1, 1, 0));
+    catalog.send(running.delta("o", vec![track("1.mp3", 1, "A", "", "T")])).await.unwrap().unwrap();
+    assert_eq!(running.fixture.paths(), ["A/T"]);
+}
+
+#[actix::test]
+async fn what_was_committed_and_not_announced_is_announced_by_the_next_one() {
+    let mut running = Running::new();
+    running.fixture.writer.apply(&origin("o"), vec![track("1.mp3", 1, "A", "", "T")], Timestamp::default()).unwrap();
+    let catalog = running.actor().start();
+    catalog.send(Heartbeat).await.unwrap();
+    assert!(running.tree.drain().contains_key(&(Ino::ROOT, (*b"A").into())));
+    assert_eq!(running.fixture.writer.take_touched(), [], "another has taken over");
 }
 
 #[actix::test]

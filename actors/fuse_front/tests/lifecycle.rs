@@ -193,11 +193,11 @@ fn actor_can_be_replaced_while_the_mount_serves_on() {
     let mut list = list;
     actix::System::new().block_on(async {
         for _ in 0..2 {
-            let addr = FuseFront::new(library.edge.clone(), stats.clone()).start();
+            let addr = FuseFront::new(library.edge.clone()).start();
             addr.send(Heartbeat).await.expect("alive");
             drop(addr);
         }
-        let addr = FuseFront::new(library.edge.clone(), stats.clone()).start();
+        let addr = FuseFront::new(library.edge.clone()).start();
         assert_eq!(library.edge.num_waiting(), 1);
         addr.send(RefuseWaiting).await.expect("alive");
     });
