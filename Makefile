@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-test build run test test-long lint bench install
+.PHONY: help deps deps-test build run test test-ordinary test-long lint bench install
 
 PREFIX ?= $(HOME)/.local
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -16,14 +16,14 @@ MUSICFS := $(TARGET_DIR)/release/musicfs
 BUILD_TOOLS := clang:clang pkg-config:pkg-config fusermount3:fuse3 cc:gcc c++:g++
 RUN_TOOLS := ffmpeg:ffmpeg
 TEST_TOOLS := ffmpeg:ffmpeg metaflac:flac id3v2:id3v2 mpd:mpd mpc:mpc fio:fio rsync:rsync beet:beets \
-	setpriv:util-linux getfattr:attr python3:python3 find:findutils cmp:diffutils
+	setpriv:util-linux systemctl:systemd getfattr:attr python3:python3 find:findutils cmp:diffutils
 
 help:
 	@echo "make deps      install the missing Debian packages and check the Rust toolchain"
 	@echo "make deps-test and what only the tests use (players, taggers)"
 	@echo "make run       build, mount a demo library in ./run, show it (MUSIC=/path: your own folder)"
 	@echo "make test      every test, as CI runs them"
-	@echo "make test-long the long forms of the random tests"
+	@echo "make test-long the same tests at full size; the last result is kept in tests/runs"
 	@echo "make lint      formatting and clippy, warnings denied"
 	@echo "make bench     the benchmarks"
 	@echo "make install   the binary into $(PREFIX)/bin"
@@ -74,26 +74,47 @@ build: deps
 run: build
 	@MUSIC="$(MUSIC)" tests/support/run-demo.sh "$(MUSICFS)"
 
-# nextest where it is installed, else cargo test: the same tests. What had to be left out is listed: after the runner's
-# summary on a terminal, before it in a log, which then ends with the summary.
+# nextest where it is installed, else cargo test: the same tests. Run by root, a part of them is run once more as an ordinary
+# user, for whom mounting goes another way; what is left out of that part needs two users, or is the same code whoever runs
+# it, and takes long. What had to be left out is listed: after the runner's summary on a terminal, before it in a log, which
+# then ends with the summary.
+ORDINARY := cli integration semantics 'faults shutdown:: kill::'
+CARGO_TEST := cargo test --release --locked --workspace
+
 test: deps-test
 	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
 	export MUSICFS_SKIP_LOG=$$work/left-out; \
 	left_out() { if [ -s "$$MUSICFS_SKIP_LOG" ]; then echo "left out:"; sort -u "$$MUSICFS_SKIP_LOG" | sed 's/^/  /'; fi; }; \
-	runner="cargo test --release --locked --workspace --no-fail-fast"; \
+	runner="$(CARGO_TEST) --no-fail-fast"; \
 	if cargo nextest --version >/dev/null 2>&1; then runner="cargo nextest run --release --locked --workspace"; fi; \
 	status=0; \
-	if [ -t 1 ]; then $$runner || status=$$?; left_out; \
-	else $$runner >"$$work/out" 2>&1 || status=$$?; left_out; cat "$$work/out"; fi; \
+	if [ -t 1 ]; then $(MAKE) -s test-ordinary || status=$$?; $$runner || status=$$?; left_out; \
+	else $(MAKE) -s test-ordinary >"$$work/ordinary" 2>&1 || status=$$?; \
+	  if [ $$status -ne 0 ]; then cat "$$work/ordinary"; fi; \
+	  $$runner >"$$work/out" 2>&1 || status=$$?; left_out; cat "$$work/out"; fi; \
 	exit $$status
 
+# Without root this is what `test` does anyway.
+test-ordinary:
+	@if [ "$$(id -u)" != 0 ]; then exit 0; fi; \
+	built=$$($(CARGO_TEST) --no-run --message-format=json 2>/dev/null); \
+	executable() { sed -n 's/.*"kind":\["'"$$1"'"\].*"name":"'"$$2"'".*"executable":"\([^"]*\)".*/\1/p' <<<"$$built" | tail -n1; }; \
+	suites=(); \
+	for suite in $(ORDINARY); do name=$${suite%% *}; suites+=("$$(executable test "$$name")$${suite#"$$name"}"); done; \
+	MUSICFS_KILLS=$${MUSICFS_KILLS_ORDINARY:-60} tests/support/as-ordinary-user.sh "$$(executable bin musicfs)" "$${suites[@]}"
+
+# The same tests at full size, with cargo test in any case: nextest's limit per test is made for the short form. Whatever
+# has a long form takes its size from one of these variables.
 test-long: deps-test
-	@mkdir -p tests/runs; \
-	export MUSICFS_OPS=$${MUSICFS_OPS:-10000} MUSICFS_KILLS=$${MUSICFS_KILLS:-100}; \
-	{ echo "$$(date -u +%FT%TZ), $$(git rev-parse --short HEAD), $$(uname -r), $$(nproc) processors"; \
-	  cargo test --release --locked --test reference --test faults -- --nocapture --test-threads=2 2>&1 \
-	    | grep -E '^(test |running |test result|.*MUSICFS_SEED|.*panicked)'; } | tee tests/runs/long.txt; \
-	exit $${PIPESTATUS[0]}
+	@mkdir -p tests/runs; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	export MUSICFS_SCALE=$${MUSICFS_SCALE:-10} MUSICFS_OPS=$${MUSICFS_OPS:-10000} MUSICFS_KILLS=$${MUSICFS_KILLS:-1000}; \
+	export PROPTEST_CASES=$${PROPTEST_CASES:-2560}; \
+	status=0; started=$$SECONDS; \
+	$(CARGO_TEST) --no-fail-fast -- --nocapture --test-threads=2 >"$$log" 2>&1 || status=$$?; \
+	{ echo "$$(date -u +%FT%TZ), $$(git rev-parse --short HEAD), $$(uname -r), $$(nproc) processors, $$((SECONDS - started)) s"; \
+	  grep -E '^(test |running |test result|.*MUSICFS_SEED|.*panicked|SKIPPED|     Running)' "$$log"; } \
+	  | sed 's/ (.*\/deps\/.*)$$//' | tee tests/runs/long.txt; \
+	exit $$status
 
 lint: deps
 	@cargo fmt --all --check

@@ -22,3 +22,4 @@ mod service;
 mod sidecars;
 mod start;
 mod stop;
+mod systemd_user;

@@ -47,9 +47,10 @@ fn tags(index: usize, title: &str) -> Vec<String> {
 
 /// The folder of a set of files; `make` fills it when it is not there yet.
 fn kept(name: &str, make: impl FnOnce(&Path)) -> PathBuf {
-    let base = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let elsewhere = std::env::var_os("MUSICFS_TEST_CACHE").map(PathBuf::from);
+    let base = elsewhere.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
     let done = base.join(format!("{RECIPE}-{name}"));
-    std::fs::create_dir_all(base).expect("target folder");
+    std::fs::create_dir_all(&base).expect("target folder");
     let lock = File::create(base.join(format!("{RECIPE}-{name}.lock"))).expect("lock file");
     flock(&lock, FlockOperation::LockExclusive).expect("lock");
     if !done.exists() {
