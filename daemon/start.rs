@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, System};
-use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
+use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, Crowding, RawView};
 use musicfs_actors::control_server::{self, BindError, BoundSocket};
 use musicfs_actors::fetcher::LocalDirect;
 use musicfs_actors::fuse_front::{
@@ -160,6 +160,7 @@ fn catalog_config(config: &Config) -> CatalogConfig {
             config::RawView::Listed => RawView::Listed,
             config::RawView::Off => RawView::Off,
         },
+        crowding: Crowding::default(),
     }
 }
 

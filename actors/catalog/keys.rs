@@ -10,7 +10,8 @@
 //! | wants | library folder, wanted name, 0, class, file | entry, 0 while hidden |
 //! | albums | library folder, role, file or folded name | see [`AlbumRole`] |
 //! | sources | raw folder, library folder | number of tracks |
-//! | sources | raw folder, 0, file | – (a sidecar) |
+//! | sources | raw folder, 0, 0 | how many library folders and sidecars it has |
+//! | sources | raw folder, 0, file | the library folders that a sidecar is spread over |
 //! | identities | origin, inode, size, mtime, file | – |
 //! | tombstones | origin, path | file, time |
 //! | links | origin, real path, 0, link path | – |
@@ -149,6 +150,11 @@ pub(super) fn source(raw_folder: Ino, library_folder: Ino) -> [u8; 16] {
 /// All sidecars of a raw folder.
 pub(super) fn sidecars(raw_folder: Ino) -> [u8; 16] {
     two(raw_folder.0, SIDECARS)
+}
+
+/// How many library folders have a track out of a raw folder, and how many sidecars it has: no file has the number 0.
+pub(super) fn crowd(raw_folder: Ino) -> Vec<u8> {
+    sidecar(raw_folder, FileId(0))
 }
 
 pub(super) fn sidecar(raw_folder: Ino, file: FileId) -> Vec<u8> {

@@ -30,6 +30,7 @@ mod rows;
 mod self_check;
 mod shared;
 mod spelling;
+mod spreads;
 mod tables;
 mod tag_rows;
 #[cfg(test)]
@@ -50,6 +51,7 @@ use tokio::sync::oneshot;
 pub use pending::TouchedName;
 pub use self_check::self_check;
 pub use shared::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
+pub use spreads::Crowding;
 pub use writer::{DeltaInProgress, Writer};
 
 /// How often tombstones that have become too old are looked for.

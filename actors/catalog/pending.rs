@@ -16,6 +16,12 @@ pub type TouchedName = (Ino, Box<[u8]>);
 pub(super) struct Pending {
     /// (Library folder, wanted name): who has the name must be decided again.
     pub(super) groups: BTreeSet<(Ino, Vec<u8>)>,
+    /// Source folders all of whose sidecars must be spread anew.
+    pub(super) sources: BTreeSet<Ino>,
+    /// Sidecars, each with its source folder, that must be spread anew.
+    pub(super) sidecars: BTreeSet<(Ino, FileId)>,
+    /// How many sidecars the marked source folders have: work that a batch has taken on without having staged it.
+    pub(super) num_to_spread: usize,
     /// Library folders whose made cover must be decided again.
     pub(super) covers: BTreeSet<Ino>,
     /// Library folders whose spelling must be decided again.
@@ -42,6 +48,13 @@ impl Pending {
             self.groups.insert((folder, base));
         }
         self.groups.insert((folder, name.to_vec()));
+    }
+
+    /// All sidecars of a source folder, which are so many, may go with other albums than before.
+    pub(super) fn mark_sources(&mut self, raw: Ino, num_sidecars: u64) {
+        if self.sources.insert(raw) {
+            self.num_to_spread = self.num_to_spread.saturating_add(num_sidecars as usize);
+        }
     }
 
     /// An entry shows something else, under the name that it has.

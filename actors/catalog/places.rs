@@ -1,15 +1,15 @@
 //! Where files want to be in the library: what is *wanted*; what is *given* is settled afterwards (`groups`).
 //!
-//! A track wants one name in one folder, as the template says. A sidecar wants its own name in every folder that has a
-//! track out of its source folder, so the table `sources` counts tracks by (source folder, library folder): the first to
-//! arrive brings the source folder's sidecars along, the last to leave takes them away. (A row per track instead of a
-//! count made the removal of a large folder quadratic: each question "is one left" walked over what had been deleted.)
+//! A track wants one name in one folder, as the template says. A sidecar wants its own name in the folders that have a
+//! track out of its source folder (`spreads`), so the table `sources` counts tracks by (source folder, library folder): the
+//! first to arrive brings the source folder's sidecars along, the last to leave takes them away. (A row per track instead
+//! of a count made the removal of a large folder quadratic: each question "is one left" walked over what had been deleted.)
 //! Only wishes are written here, and everything that a wish may change is marked.
 
 use musicfs_protocol::library::CatalogError;
 use musicfs_pure::ids::{FileId, Ino};
 use musicfs_pure::naming::sanitize_component;
-use musicfs_pure::tags::{FileClass, classify, is_cover_sidecar};
+use musicfs_pure::tags::{FileClass, classify};
 use musicfs_pure::template::TrackContext;
 
 use super::codec::damaged;
@@ -61,7 +61,6 @@ impl Writer {
         if !stays {
             self.move_spelling(arrangement.file, before.as_ref(), row.place.as_ref().zip(folders.as_deref()))?;
         }
-        // Last: sidecars that come or go with a track have the names of their stored rows, and this one's is the old one.
         self.arrange_sidecar(arrangement.file, old, Some(row))
     }
 
@@ -106,6 +105,14 @@ impl Writer {
         if from != to {
             to.map_or(Ok(()), |(raw, library)| self.join_source(raw, library))?;
             from.map_or(Ok(()), |(raw, library)| self.leave_source(raw, library))?;
+        }
+        let is_renamed = old.is_some_and(|old| old.name != row.name);
+        if from != to || is_renamed {
+            let name_before = old.filter(|_| from.is_some()).map(|old| (Ino(old.folder), &old.name));
+            let name_now = to.map(|(raw, _)| (raw, &row.name));
+            for (raw, name) in name_before.into_iter().chain(name_now) {
+                self.mark_namesakes(raw, name)?;
+            }
         }
         let art_from = from.filter(|_| old.is_some_and(|row| row.art.is_some())).map(|(_, library)| library);
         let art_to = to.filter(|_| row.art.is_some()).map(|(_, library)| library);
@@ -163,13 +170,10 @@ impl Writer {
     fn join_source(&mut self, raw: Ino, library: Ino) -> Result<(), CatalogError> {
         let key = keys::source(raw, library);
         let num_tracks = self.rows.number(Family::Sources, &key)?.unwrap_or(0);
-        self.rows.put_number(Family::Sources, &key, num_tracks.saturating_add(1));
         if num_tracks == 0 {
-            for sidecar in self.sidecars_in(raw)? {
-                let name = self.existing_file(sidecar)?.name;
-                self.want_sidecar(library, sidecar, &name);
-            }
+            self.count_in_crowd(raw, 1, 0)?;
         }
+        self.rows.put_number(Family::Sources, &key, num_tracks.saturating_add(1));
         Ok(())
     }
 
@@ -178,91 +182,37 @@ impl Writer {
         let key = keys::source(raw, library);
         match self.rows.number(Family::Sources, &key)?.unwrap_or(0) {
             0 => return Err(damaged(Family::Sources)),
-            1 => self.rows.delete(Family::Sources, &key),
-            num_tracks => {
-                self.rows.put_number(Family::Sources, &key, num_tracks - 1);
-                return Ok(());
+            1 => {
+                self.count_in_crowd(raw, -1, 0)?;
+                self.rows.delete(Family::Sources, &key);
             }
-        }
-        for sidecar in self.sidecars_in(raw)? {
-            let name = self.existing_file(sidecar)?.name;
-            self.unwant_sidecar(library, sidecar, &name)?;
+            num_tracks => self.rows.put_number(Family::Sources, &key, num_tracks - 1),
         }
         Ok(())
     }
 
-    /// Spreads a sidecar over the library folders of its source folder, or changes what it shows in them.
+    /// Has a sidecar spread over the albums of its source folder, or changes what it shows in them.
     fn arrange_sidecar(
         &mut self,
         file: FileId,
         old: Option<&FileRow>,
         new: Option<&FileRow>,
     ) -> Result<(), CatalogError> {
-        let spread = |row: &&FileRow| is_sidecar(row);
-        let (old, new) = (old.filter(spread), new.filter(spread));
+        let is_spread = |row: &&FileRow| is_sidecar(row);
+        let (old, new) = (old.filter(is_spread), new.filter(is_spread));
         let same_spot = |old: &FileRow, new: &FileRow| old.folder == new.folder && old.name == new.name;
         if let (Some(old), Some(new)) = (old, new)
             && same_spot(old, new)
         {
             let wanted = sanitize_component(&new.name);
-            for library in self.library_folders_of(Ino(new.folder))? {
+            for library in self.spread_of(Ino(new.folder), file)?.unwrap_or_default() {
                 self.pending.mark_shown(library, &wanted, file);
             }
             return Ok(());
         }
         if let Some(row) = old {
-            self.rows.delete(Family::Sources, &keys::sidecar(Ino(row.folder), file));
-            for library in self.library_folders_of(Ino(row.folder))? {
-                self.unwant_sidecar(library, file, &row.name)?;
-            }
+            self.remove_sidecar(Ino(row.folder), file, &row.name)?;
         }
-        if let Some(row) = new {
-            self.rows.put_bytes(Family::Sources, &keys::sidecar(Ino(row.folder), file), Vec::new());
-            for library in self.library_folders_of(Ino(row.folder))? {
-                self.want_sidecar(library, file, &row.name);
-            }
-        }
-        Ok(())
-    }
-
-    /// The library folders that have a track out of this source folder: one seek for each of them.
-    fn library_folders_of(&self, raw: Ino) -> Result<Vec<Ino>, CatalogError> {
-        let mut folders = Vec::new();
-        let mut next = Ino::ROOT.0;
-        loop {
-            let from = keys::two(raw.0, next);
-            let found = self.rows.keys_under(Family::Sources, &keys::number(raw.0), &from, 1)?;
-            let Some(key) = found.first() else { return Ok(folders) };
-            let library = keys::number_at(key, 8).ok_or_else(|| damaged(Family::Sources))?;
-            folders.push(Ino(library));
-            next = library.saturating_add(1);
-        }
-    }
-
-    fn want_sidecar(&mut self, library: Ino, file: FileId, name: &[u8]) {
-        let wanted = sanitize_component(name);
-        self.rows.put_number(Family::Wants, &keys::want(library, &wanted, WantClass::Sidecar, file), 0);
-        self.pending.mark_name(library, &wanted);
-        if is_cover_sidecar(name) {
-            self.rows.put_bytes(Family::Albums, &keys::album(library, AlbumRole::Cover, file), wanted);
-            self.pending.covers.insert(library);
-        }
-    }
-
-    fn unwant_sidecar(&mut self, library: Ino, file: FileId, name: &[u8]) -> Result<(), CatalogError> {
-        let wanted = sanitize_component(name);
-        let key = keys::want(library, &wanted, WantClass::Sidecar, file);
-        if let Some(ino) = self.rows.number(Family::Wants, &key)?
-            && ino != 0
-        {
-            self.unlink(Ino(ino))?;
-        }
-        self.rows.delete(Family::Wants, &key);
-        self.pending.mark_name(library, &wanted);
-        if is_cover_sidecar(name) {
-            self.rows.delete(Family::Albums, &keys::album(library, AlbumRole::Cover, file));
-            self.pending.covers.insert(library);
-        }
-        Ok(())
+        new.map_or(Ok(()), |row| self.add_sidecar(Ino(row.folder), file))
     }
 }

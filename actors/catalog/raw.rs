@@ -182,15 +182,10 @@ impl Writer {
         Ok(())
     }
 
-    /// The files that are sidecars in a raw folder.
-    pub(super) fn sidecars_in(&self, raw_folder: Ino) -> Result<Vec<FileId>, CatalogError> {
-        self.files_under(Family::Sources, &keys::sidecars(raw_folder))
-    }
-
-    /// The file ids that end the keys under a prefix.
-    pub(super) fn files_under(&self, family: Family, prefix: &[u8]) -> Result<Vec<FileId>, CatalogError> {
+    /// The file ids that end the keys under a prefix, from the first that is not below `from`.
+    pub(super) fn files_under(&self, family: Family, prefix: &[u8], from: &[u8]) -> Result<Vec<FileId>, CatalogError> {
         let mut files = Vec::new();
-        self.rows.scan(family, prefix, prefix, &mut |key, _| {
+        self.rows.scan(family, prefix, from, &mut |key, _| {
             files.push(keys::last_number(key).map(FileId).ok_or_else(|| damaged(family)));
             true
         })?;

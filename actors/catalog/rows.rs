@@ -236,6 +236,21 @@ pub(super) struct TombstoneRow {
     pub(super) at_secs: i64,
 }
 
+/// Row of `sources` for a raw folder as a whole: what decides whether it is crowded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct CrowdRow {
+    /// Library folders that have a track out of it.
+    pub(super) albums: u64,
+    /// Sidecars in it.
+    pub(super) sidecars: u64,
+}
+
+/// Row of `sources` for a sidecar: the library folders in which it wants its name, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SpreadRow {
+    pub(super) albums: Vec<u64>,
+}
+
 /// A root folder, as one boot sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DiskRoot {

@@ -8,14 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use musicfs_protocol::library::CatalogError;
 use musicfs_pure::ids::{FileId, Ino};
-use musicfs_pure::naming::{fold_case, sanitize_component};
+use musicfs_pure::naming::{fold_case, sanitize_component, split_extension};
 use musicfs_pure::tags::is_cover_sidecar;
 
-use super::codec::{damaged, decode};
+use super::codec::{damaged, decode, encode};
 use super::keys::{self, AlbumRole, WantClass};
 use super::places::is_sidecar;
-use super::rows::{CountsRow, EntryRow, FileRow, Role, Shown, TagState, TemplateRow};
+use super::rows::{CountsRow, CrowdRow, EntryRow, FileRow, Role, Shown, SpreadRow, TagState, TemplateRow};
 use super::shared::{CatalogShared, NOWHERE, origin_rows};
+use super::spreads::Crowding;
 use super::tables::Rows;
 use crate::storage::{Family, Storage};
 
@@ -38,13 +39,13 @@ const DERIVED: [Family; 9] = [
 impl CatalogShared {
     /// Everything in which the tables disagree; nothing when all is well. Must not run beside a writer.
     pub fn self_check(&self) -> Result<Vec<String>, CatalogError> {
-        self_check(&self.storage, self.case_insensitive)
+        self_check(&self.storage, self.case_insensitive, self.crowding)
     }
 }
 
 /// The same for a state folder that nobody has open: no origin is settled and no template compared, as opening the catalog
-/// would. `case_insensitive` is what its last daemon was configured with.
-pub fn self_check(storage: &Storage, case_insensitive: bool) -> Result<Vec<String>, CatalogError> {
+/// would. `case_insensitive` and `crowding` are what its last daemon was configured with.
+pub fn self_check(storage: &Storage, case_insensitive: bool, crowding: Crowding) -> Result<Vec<String>, CatalogError> {
     let mut check = Check {
         storage,
         merging: merging(storage, case_insensitive)?,
@@ -56,7 +57,7 @@ pub fn self_check(storage: &Storage, case_insensitive: bool) -> Result<Vec<Strin
     };
     check.derive_from_entries()?;
     check.derive_from_files()?;
-    check.derive_sidecars();
+    check.derive_sidecars(crowding)?;
     check.derive_merging()?;
     check.compare_tables()?;
     check.compare_counts()?;
@@ -210,9 +211,6 @@ impl Check<'_> {
                 let path = self.storage.file_path(*root, &row)?.unwrap_or_default();
                 self.derive(Family::Links, keys::link(row.origin, real_path, &path), None);
             }
-            if is_sidecar(&row) {
-                self.derive(Family::Sources, keys::sidecar(Ino(row.folder), file), None);
-            }
             let Some(place) = &row.place else { continue };
             let has_track = self.entries.contains_key(&row.track_ino);
             self.require(has_track, || format!("file {file} is placed and has no entry"));
@@ -229,21 +227,42 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Each sidecar is wanted in each library folder of its source folder.
-    fn derive_sidecars(&mut self) {
-        let sources = self.expected.get(&Family::Sources).cloned().unwrap_or_default();
-        let pairs = sources.keys().filter(|key| key.len() == 16);
-        for key in pairs {
-            let (raw, library) = (keys::number_at(key, 0), keys::number_at(key, 8).map_or(NOWHERE, Ino));
-            for (id, row) in self.files.clone() {
-                if row.gone.is_none() && is_sidecar(&row) && Some(row.folder) == raw {
-                    let wanted = sanitize_component(&row.name);
-                    self.derive(Family::Wants, keys::want(library, &wanted, WantClass::Sidecar, FileId(id)), None);
-                    if is_cover_sidecar(&row.name) {
-                        let key = keys::album(library, AlbumRole::Cover, FileId(id));
-                        self.derive(Family::Albums, key, Some(wanted));
-                    }
-                }
+    /// Each sidecar is wanted in each library folder of its source folder, or where that is crowded, of its namesakes.
+    fn derive_sidecars(&mut self, crowding: Crowding) -> Result<(), CatalogError> {
+        let mut folders: BTreeMap<u64, Vec<(FileId, FileRow)>> = BTreeMap::new();
+        for (id, row) in self.files.iter().filter(|(_, row)| row.gone.is_none()) {
+            folders.entry(row.folder).or_default().push((FileId(*id), row.clone()));
+        }
+        for (raw, files) in folders {
+            let albums_of = |wanted: &dyn Fn(&FileRow) -> bool| -> BTreeSet<u64> {
+                let placed = files.iter().filter(|(_, row)| wanted(row));
+                placed.filter_map(|(_, row)| row.place.as_ref()).map(|place| place.folder).collect()
+            };
+            let all = albums_of(&|_| true);
+            let sidecars: Vec<_> = files.iter().filter(|(_, row)| is_sidecar(row)).collect();
+            let crowd = CrowdRow { albums: all.len() as u64, sidecars: sidecars.len() as u64 };
+            if crowd != CrowdRow::default() {
+                self.derive(Family::Sources, keys::crowd(Ino(raw)), Some(encode(&crowd)?));
+            }
+            for (file, row) in sidecars {
+                let stem = split_extension(&row.name).0;
+                let of_namesakes = || albums_of(&|other| split_extension(&other.name).0 == stem);
+                let albums = if crowding.is_crowded(crowd) { of_namesakes() } else { all.clone() };
+                self.derive_wishes(*file, &row.name, &albums);
+                let spread = SpreadRow { albums: albums.into_iter().collect() };
+                self.derive(Family::Sources, keys::sidecar(Ino(raw), *file), Some(encode(&spread)?));
+            }
+        }
+        Ok(())
+    }
+
+    fn derive_wishes(&mut self, file: FileId, name: &[u8], albums: &BTreeSet<u64>) {
+        let wanted = sanitize_component(name);
+        for library in albums.iter().map(|library| Ino(*library)) {
+            self.derive(Family::Wants, keys::want(library, &wanted, WantClass::Sidecar, file), None);
+            if is_cover_sidecar(name) {
+                let key = keys::album(library, AlbumRole::Cover, file);
+                self.derive(Family::Albums, key, Some(wanted.clone()));
             }
         }
     }

@@ -23,6 +23,7 @@ use super::overlay::Overlay;
 use super::pending::TouchedName;
 use super::reader::CatalogReader;
 use super::rows::{ChildRow, EntryRow, OriginRow, Role, Shown, TemplateRow};
+use super::spreads::Crowding;
 use super::tables::Rows;
 use crate::storage::{Family, Storage};
 
@@ -65,6 +66,8 @@ pub struct CatalogConfig {
     pub case_insensitive: bool,
     /// How `.origins` is shown.
     pub raw_view: RawView,
+    /// Which source folders are too full to share their sidecars.
+    pub crowding: Crowding,
 }
 
 /// An origin as rows name it.
@@ -89,6 +92,7 @@ pub struct CatalogShared {
     pub(super) options: TemplateOptions,
     pub(super) case_insensitive: bool,
     pub(super) raw_view: RawView,
+    pub(super) crowding: Crowding,
     /// How often the catalog has been opened; revisions are counted within one generation.
     pub(super) generation: u64,
     origins: BTreeMap<OriginId, KnownOrigin>,
@@ -97,7 +101,7 @@ pub struct CatalogShared {
 impl CatalogShared {
     /// Opens the catalog: O(number of origins), one synced write.
     pub fn open(storage: Arc<Storage>, config: CatalogConfig) -> Result<Arc<Self>, CatalogError> {
-        let CatalogConfig { origins, template, options, case_insensitive, raw_view } = config;
+        let CatalogConfig { origins, template, options, case_insensitive, raw_view, crowding } = config;
         let mut opening = Opening { rows: Overlay::new(Arc::clone(&storage)), ids: Ids::new(), now: wall_clock() };
         let generation = opening.next_generation()?;
         opening.make_fixed_folders()?;
@@ -114,6 +118,7 @@ impl CatalogShared {
             options,
             case_insensitive,
             raw_view,
+            crowding,
             generation,
             origins,
         }))

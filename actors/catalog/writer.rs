@@ -1,9 +1,10 @@
 //! `Writer`: applies deltas to the catalog, one batch after another. The only writer there is.
 //!
 //! A change first alters what is known of its file (`files`, `raw`), then where the file wants to be (`places`), and marks
-//! what may look different because of it. Before a batch is committed the marks are settled (`spelling`, `groups`,
-//! `covers`, `folders`): folders are spelled, names given out, covers made, empty folders removed. So every batch is consistent in itself, and what
-//! the library looks like depends on the files alone, not on the order in which they came.
+//! what may look different because of it. Before a batch is committed the marks are settled (`spreads`, `spelling`,
+//! `groups`, `covers`, `folders`): sidecars are brought to their albums, folders spelled, names given out, covers made,
+//! empty folders removed. So every batch is consistent in itself, and what the library looks like depends on the files
+//! alone, not on the order in which they came.
 //!
 //! Without actix, threads or a clock: `now` is an argument. After an error the batch is forgotten; what was committed
 //! before it stays, and the delta may be repeated.
@@ -29,8 +30,8 @@ use super::shared::{CatalogShared, KnownOrigin};
 use super::tables::Rows;
 use crate::storage::Family;
 
-/// Staged rows after which a batch is settled and committed: about half a megabyte, some 20 ms of work. One change may
-/// stage more, when a source folder's many sidecars come or go with it.
+/// Staged rows after which a batch is settled and committed: about half a megabyte, some 20 ms of work. Sidecars that wait
+/// to be spread count as rows. One change may stage more, when a source folder's many sidecars come or go with it.
 const MAX_STAGED_ROWS: usize = 2000;
 
 /// Entries of a removed folder that are taken out before the size of the batch is looked at again.
@@ -127,7 +128,7 @@ impl Writer {
     /// given up: the batches before it stay made.
     pub fn advance(&mut self, delta: &mut DeltaInProgress, now: Timestamp) -> Result<bool, CatalogError> {
         self.transact(now, |writer| {
-            while writer.rows.len() < MAX_STAGED_ROWS {
+            while writer.rows.len() + writer.pending.num_to_spread < MAX_STAGED_ROWS {
                 if let Some(removal) = &mut delta.removal {
                     delta.applied.removed += writer.remove_some(removal, REMOVED_AT_ONCE)?;
                     delta.removal.take_if(|removal| removal.is_done());
@@ -239,8 +240,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Looks at marks until none is left: an emptied folder frees a name in the folder above it, and so on upwards.
+    /// Spreads sidecars, then looks at marks until none is left: an emptied folder frees a name in the folder above it, and
+    /// so on upwards.
     fn settle(&mut self) -> Result<(), CatalogError> {
+        self.settle_spreads()?;
         loop {
             let spellings = std::mem::take(&mut self.pending.spellings);
             spellings.into_iter().try_for_each(|folder| self.settle_spelling(folder))?;

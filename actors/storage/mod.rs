@@ -254,6 +254,14 @@ impl Storage {
     }
 }
 
+#[cfg(test)]
+impl Storage {
+    /// Rows written and deleted since the database was made, for tests that count work.
+    pub(crate) fn num_writes(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+}
+
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Storage({})", show(self.db.path()))

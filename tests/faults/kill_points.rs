@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use musicfs_actors::catalog::self_check;
+use musicfs_actors::catalog::{Crowding, self_check};
 use musicfs_actors::storage::{Storage, StorageConfig};
 use rustix::process::Signal;
 
@@ -234,7 +234,7 @@ impl<'a> World<'a> {
         let _ = fs::remove_dir_all(&copy);
         copy_folder(&self.home.path("data/state"), &copy);
         let storage = Storage::open(&StorageConfig { state_dir: copy }).unwrap();
-        assert_eq!(self_check(&storage, false).unwrap(), Vec::<String>::new());
+        assert_eq!(self_check(&storage, false, Crowding::default()).unwrap(), Vec::<String>::new());
     }
 
     /// Starts a daemon without failpoints and asserts that nothing was lost and nothing is done twice: the library is what

@@ -84,6 +84,27 @@ fn sidecars_stand_with_the_albums_of_their_folder() {
 }
 
 #[test]
+fn sidecars_of_a_crowded_folder_stand_with_their_namesakes() {
+    promised(
+        "A folder with more than 8 albums in which that would come to more than 4,096 entries is crowded: a sidecar there is shown with the tracks that share its name up to the extension, others in `.origins` only.",
+    );
+    let home = Sandbox::new();
+    for number in 1..=9 {
+        home.put(&format!("x/{number}.flac"), &Track::new("A", &format!("Album {number}"), number, "T").flac());
+    }
+    for number in 1..=4096 / 9 {
+        home.put(&format!("x/{number}.lrc"), b"lyrics");
+    }
+    let daemon = home.start();
+    assert_eq!(names_in(&home.shown("A/Album 3 (2020)")).len(), 1 + 455, "all beside each");
+    home.put("x/cover.jpg", b"cover");
+    daemon.idle();
+    assert_eq!(names_in(&home.shown("A/Album 3 (2020)")), ["03 - T.flac", "3.lrc"]);
+    assert!(home.shown(".origins/a/x/cover.jpg").is_file());
+    daemon.stop();
+}
+
+#[test]
 fn embedded_picture_is_the_cover_where_there_is_no_other() {
     promised(
         "An album without a cover file shows the picture that is embedded in its tracks as `cover.jpg` or `cover.png`, byte for byte.",

@@ -4,6 +4,7 @@
 //! slow way; `random` compares the two after every step of random histories. The other files are named cases.
 
 mod actor;
+mod crowds;
 mod lifecycle;
 mod naming;
 mod oracle;
@@ -23,7 +24,7 @@ use musicfs_pure::tags::{ArtEncoding, ArtKind, ArtLocation, TrackTags};
 use musicfs_pure::template::{Template, TemplateOptions};
 use musicfs_pure::version::{Granularity, Timestamp, Version};
 
-use super::{CatalogConfig, CatalogOrigin, CatalogShared, RawView, TouchedName, Writer};
+use super::{CatalogConfig, CatalogOrigin, CatalogShared, Crowding, RawView, TouchedName, Writer};
 use crate::storage::{Storage, StorageConfig};
 
 /// A template without an extension, so that tracks, folders, sidecars and covers can want one name.
@@ -127,6 +128,7 @@ fn config(template: &str, raw_view: RawView, origins: &[(&str, &str)]) -> Catalo
         options: TemplateOptions::default(),
         case_insensitive: false,
         raw_view,
+        crowding: Crowding::default(),
     }
 }
 

@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use musicfs_protocol::change::TagOutcome;
 use musicfs_pure::ids::FileId;
-use musicfs_pure::naming::{fold_case, numbered};
+use musicfs_pure::naming::{fold_case, numbered, split_extension};
 use musicfs_pure::tags::{FileClass, TrackTags, classify, is_cover_sidecar};
 use musicfs_pure::template::{Template, TemplateOptions, TrackContext};
+
+use crate::catalog::Crowding;
 
 /// What is known of a file's tags.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,8 +73,8 @@ impl ModelTags {
 struct Album {
     /// Tracks by the name that they want.
     tracks: BTreeMap<String, BTreeSet<FileId>>,
-    /// The folders at the origin that the tracks come from.
-    sources: BTreeSet<String>,
+    /// The folders at the origin that the tracks come from, with the tracks' stems.
+    sources: BTreeMap<String, BTreeSet<String>>,
     /// Files with embedded art.
     art: BTreeSet<FileId>,
 }
@@ -83,6 +85,29 @@ fn text(bytes: Vec<u8>) -> String {
 
 pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
+}
+
+fn stem(name: &str) -> &str {
+    std::str::from_utf8(split_extension(name.as_bytes()).0).expect("cut between characters")
+}
+
+fn is_sidecar(path: &str, file: &ModelFile) -> bool {
+    !file.tags.is_track() && classify(split(path).1.as_bytes()) == FileClass::Sidecar
+}
+
+/// The folders at the origin that are too full for every sidecar to go with every album.
+fn crowded(
+    albums: &BTreeMap<String, Album>,
+    files: &BTreeMap<String, ModelFile>,
+    crowding: Crowding,
+) -> BTreeSet<String> {
+    let sources: BTreeSet<&String> = albums.values().flat_map(|album| album.sources.keys()).collect();
+    let is_crowded = |source: &&&String| {
+        let num_albums = albums.values().filter(|album| album.sources.contains_key(**source)).count() as u64;
+        let of_source = files.iter().filter(|(path, file)| split(path).0 == **source && is_sidecar(path, file));
+        num_albums > crowding.max_albums && num_albums * of_source.count() as u64 > crowding.max_shown
+    };
+    sources.iter().filter(is_crowded).map(|source| (*source).clone()).collect()
 }
 
 fn below(folder: &str, name: &str) -> String {
@@ -124,6 +149,7 @@ pub(super) fn library(
     files: &BTreeMap<String, ModelFile>,
     template: &Template,
     is_merged: bool,
+    crowding: Crowding,
 ) -> BTreeMap<String, Expected> {
     let rendered = |path: &str, file: &ModelFile| {
         let filename = split(path).1.as_bytes();
@@ -143,7 +169,8 @@ pub(super) fn library(
         let folder = if is_merged { spellings.shown(&folder) } else { folder };
         let album = albums.entry(folder).or_default();
         album.tracks.entry(name).or_default().insert(file.id);
-        album.sources.insert(split(path).0.to_owned());
+        let (source, filename) = split(path);
+        album.sources.entry(source.to_owned()).or_default().insert(stem(filename).to_owned());
         if file.tags.read().is_some_and(|tags| tags.art.is_some()) {
             album.art.insert(file.id);
         }
@@ -153,27 +180,38 @@ pub(super) fn library(
         folders.extend(and_above(folder).map(str::to_owned));
     }
     let mut shown: BTreeMap<String, Expected> = folders.iter().map(|path| (path.clone(), Expected::Folder)).collect();
+    let crowded = crowded(&albums, files, crowding);
     for (folder, album) in &albums {
-        name_album(folder, album, &folders, files, &mut shown);
+        let sidecars = sidecars_of(album, files, &crowded);
+        name_album(folder, album, &folders, &sidecars, &mut shown);
     }
     shown
+}
+
+/// The sidecars that want to be with an album, by name.
+fn sidecars_of(
+    album: &Album,
+    files: &BTreeMap<String, ModelFile>,
+    crowded: &BTreeSet<String>,
+) -> BTreeMap<String, BTreeSet<FileId>> {
+    let mut sidecars: BTreeMap<String, BTreeSet<FileId>> = BTreeMap::new();
+    for (path, file) in files {
+        let (source, name) = split(path);
+        let goes_along = |stems: &BTreeSet<String>| !crowded.contains(source) || stems.contains(stem(name));
+        if is_sidecar(path, file) && album.sources.get(source).is_some_and(goes_along) {
+            sidecars.entry(name.to_owned()).or_default().insert(file.id);
+        }
+    }
+    sidecars
 }
 
 fn name_album(
     folder: &str,
     album: &Album,
     folders: &BTreeSet<String>,
-    files: &BTreeMap<String, ModelFile>,
+    sidecars: &BTreeMap<String, BTreeSet<FileId>>,
     shown: &mut BTreeMap<String, Expected>,
 ) {
-    let mut sidecars: BTreeMap<String, BTreeSet<FileId>> = BTreeMap::new();
-    for (path, file) in files {
-        let (source, name) = split(path);
-        let is_sidecar = !file.tags.is_track() && classify(name.as_bytes()) == FileClass::Sidecar;
-        if is_sidecar && album.sources.contains(source) {
-            sidecars.entry(name.to_owned()).or_default().insert(file.id);
-        }
-    }
     let is_folder = |name: &str| folders.contains(&below(folder, name));
     let is_wanted = |name: &str| is_folder(name) || album.tracks.contains_key(name) || sidecars.contains_key(name);
     for (wanted, members) in &album.tracks {
@@ -191,7 +229,7 @@ fn name_album(
         }
     }
     let mut has_cover = false;
-    for (name, members) in &sidecars {
+    for (name, members) in sidecars {
         if let Some(id) = members.first()
             && !is_folder(name)
             && !album.tracks.contains_key(name)

@@ -15,10 +15,11 @@ use musicfs_pure::version::Version;
 use proptest::prelude::*;
 
 use super::oracle::{Expected, ModelFile, ModelTags, library, split};
-use super::{Fixture, TouchedName, Tree, file_stat, origin, path, read, removed, tags, with_art};
+use super::{Fixture, TEMPLATE, TouchedName, Tree, config, file_stat, origin, path, read, removed, tags, with_art};
+use crate::catalog::{CatalogConfig, Crowding, RawView};
 
 /// Paths that get in each other's way: files in folders, files where others have folders, sidecars and covers.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "1.mp3",
     "2.mp3",
     "a/1.mp3",
@@ -29,6 +30,7 @@ const PATHS: [&str; 12] = [
     "a/cover.jpg",
     "folder.png",
     "a/x.lrc",
+    "a/1.lrc",
     "a/c/x.lrc",
     "a/n.txt",
 ];
@@ -248,7 +250,8 @@ impl Model {
                 None => (path.clone(), Expected::Folder),
             })
             .collect();
-        assert_eq!(shown, library(&self.files, &fixture.config.template, fixture.config.case_insensitive));
+        let CatalogConfig { template, case_insensitive, crowding, .. } = &fixture.config;
+        assert_eq!(shown, library(&self.files, template, *case_insensitive, *crowding));
         let raw: BTreeSet<String> =
             fixture.raw("o").into_iter().filter(|(_, node)| node.source.is_some()).map(|(path, _)| path).collect();
         assert_eq!(raw, self.files.keys().cloned().collect());
@@ -290,12 +293,10 @@ fn differences(before: &Tree, after: &Tree) -> BTreeSet<TouchedName> {
 }
 
 /// Runs a history of deltas, with the pauses between them.
-fn run_history(history: Vec<(Vec<Op>, Pause)>, case_insensitive: bool) {
-    let origins = [("o", "1"), ("p", "1")];
-    let mut fixture = Fixture::with(super::CatalogConfig {
-        case_insensitive,
-        ..super::config(super::TEMPLATE, super::RawView::Hidden, &origins)
-    });
+fn run_history(history: Vec<(Vec<Op>, Pause)>, case_insensitive: bool, crowding: Crowding) {
+    let names = [("o", "1"), ("p", "1")];
+    let config = config(TEMPLATE, RawView::Hidden, &names);
+    let mut fixture = Fixture::with(CatalogConfig { case_insensitive, crowding, ..config });
     let mut model = Model::default();
     let mut tree = Tree::new();
     for (ops, pause) in history {
@@ -343,6 +344,15 @@ proptest! {
         history in proptest::collection::vec((proptest::collection::vec(op(), 1..4), pause()), 1..40),
         case_insensitive in any::<bool>(),
     ) {
-        run_history(history, case_insensitive);
+        run_history(history, case_insensitive, Crowding::default());
+    }
+
+    /// Folders become crowded with a second album and a second sidecar, and cease to be.
+    #[test]
+    fn library_with_crowded_folders_after_any_history_equals_one_built_at_once(
+        history in proptest::collection::vec((proptest::collection::vec(op(), 1..4), pause()), 1..40),
+        case_insensitive in any::<bool>(),
+    ) {
+        run_history(history, case_insensitive, Crowding { max_albums: 1, max_shown: 2 });
     }
 }

@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use crate::catalog::codec::{decode, encode};
 use crate::catalog::keys::{self, AlbumRole, WantClass};
 use crate::catalog::rows::{
-    ChildRow, CountsRow, DiskMount, DiskRevision, DiskRoot, EntryRow, FileRow, Gone, GuardRow, OriginRow, Place, Role,
-    Shown, TagState, TemplateRow, TombstoneRow,
+    ChildRow, CountsRow, CrowdRow, DiskMount, DiskRevision, DiskRoot, EntryRow, FileRow, Gone, GuardRow, OriginRow,
+    Place, Role, Shown, SpreadRow, TagState, TemplateRow, TombstoneRow,
 };
 use crate::catalog::tag_rows::{DiskArt, TagsRow};
 use crate::storage::Family;
@@ -172,6 +172,10 @@ fn rows_of_meta_are_stable() {
     let row = TemplateRow { fingerprint: [7; 32], replace_from: Some(300) };
     assert_bytes(&row, &[&[1][..], &[7; 32], &[1, 0xac, 2]].concat());
     assert_bytes(&TombstoneRow { file: 1, at_secs: -1 }, &[1, 1, 1]);
+    assert_bytes(&CrowdRow { albums: 1, sidecars: 300 }, &[1, 1, 0xac, 2]);
+    assert_bytes(&SpreadRow { albums: vec![16, 300] }, &[1, 2, 16, 0xac, 2]);
+    // an empty value in place of a spread is that of a catalog in which every sidecar went with every album
+    assert_bytes(&SpreadRow::default(), &[1, 0]);
 }
 
 #[test]
@@ -189,6 +193,7 @@ fn keys_are_stable() {
     assert_eq!(keys::folded(folder, b"n"), of_folder(&[&[4], b"n"]));
     assert_eq!(keys::source(folder, Ino(3))[..], of_folder(&[&file_bytes]));
     assert_eq!(keys::sidecar(folder, file), of_folder(&[&[0; 8], &file_bytes]));
+    assert_eq!(keys::crowd(folder), of_folder(&[&[0; 8], &[0; 8]]));
     assert_eq!(keys::tombstone(5, b"p"), b"\0\0\0\x05p");
     assert_eq!(keys::link(5, b"r", b"l"), b"\0\0\0\x05r\0l");
     assert_eq!(keys::origin_key(5), b"origin\0\0\0\x05");
