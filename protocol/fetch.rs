@@ -4,6 +4,8 @@
 //! compares the version after the read with the one that was asked for. Paths have passed [`OriginPath`]'s constructor;
 //! what did not pass is counted in the page and never shown.
 
+use std::sync::Arc;
+
 use actix::Message;
 use bytes::Bytes;
 use musicfs_pure::ids::{OriginId, OriginPath};
@@ -148,11 +150,42 @@ pub enum ListStep {
     },
 }
 
-/// Where a listing goes on; made by a fetcher, opaque to everyone else.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a listing goes on; made by a fetcher, opaque to everyone else. A clone costs the depth of the tree and not the
+/// number of folders that are still to be listed: it is made for every page, and a library has a hundred thousand folders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListCursor {
-    /// Folders still to be listed, the next one last.
-    pub pending: Vec<OriginPath>,
+    /// Folders that lie side by side, with how many of them have been taken; those to be taken next are last.
+    pending: Vec<(Arc<[OriginPath]>, usize)>,
+}
+
+impl ListCursor {
+    /// A cursor before one folder.
+    pub fn before(folder: OriginPath) -> Self {
+        Self { pending: vec![([folder].into(), 0)] }
+    }
+
+    /// Adds folders that come before all that wait, in this order.
+    pub fn push(&mut self, folders: Vec<OriginPath>) {
+        if !folders.is_empty() {
+            self.pending.push((folders.into(), 0));
+        }
+    }
+
+    /// Takes the next folder.
+    pub fn pop(&mut self) -> Option<OriginPath> {
+        let (folders, taken) = self.pending.last_mut()?;
+        let folder = folders.get(*taken).cloned();
+        *taken += 1;
+        if *taken >= folders.len() {
+            self.pending.pop();
+        }
+        folder
+    }
+
+    /// Whether no folder is left.
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
 }
 
 /// `delta_detector` → fetcher: the next page of what is below a folder. May be repeated.

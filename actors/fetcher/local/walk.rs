@@ -68,10 +68,7 @@ pub(super) fn list_page(root: &Path, request: &PageRequest, deadline: Deadline) 
         root: identity,
         mounts: Vec::new(),
     };
-    let mut pending = match &request.cursor {
-        Some(cursor) => cursor.pending.clone(),
-        None => vec![request.folder.clone()],
-    };
+    let mut pending = request.cursor.clone().unwrap_or_else(|| ListCursor::before(request.folder.clone()));
     while page.steps.len() < PAGE_STEPS
         && let Some(path) = pending.pop()
     {
@@ -82,15 +79,15 @@ pub(super) fn list_page(root: &Path, request: &PageRequest, deadline: Deadline) 
             Err(error) => page.steps.push(ListStep::FolderFailed { path, error }),
         }
     }
-    page.next = (!pending.is_empty()).then_some(ListCursor { pending });
+    page.next = (!pending.is_empty()).then_some(pending);
     Ok(page)
 }
 
-/// Adds a complete folder to the page, and its subfolders to what is pending, the first on top.
-fn add_folder(page: &mut ListPage, pending: &mut Vec<OriginPath>, recursive: bool, folder: OriginPath, found: Found) {
+/// Adds a complete folder to the page, and its subfolders to what is pending.
+fn add_folder(page: &mut ListPage, pending: &mut ListCursor, recursive: bool, folder: OriginPath, found: Found) {
     if recursive {
-        let folders = found.entries.iter().rev().filter(|(_, stat)| stat.kind == NodeKind::Folder);
-        pending.extend(folders.map(|(path, _)| path.clone()));
+        let folders = found.entries.iter().filter(|(_, stat)| stat.kind == NodeKind::Folder);
+        pending.push(folders.map(|(path, _)| path.clone()).collect());
     }
     page.links_left_out += found.links_left_out;
     page.names_left_out += found.names_left_out;

@@ -189,8 +189,9 @@ fn deep_nesting_ends_where_paths_end() {
 fn folder_that_is_gone_fails_and_others_are_listed() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), b"").unwrap();
-    let pending = vec![OriginPath::root(), path("gone"), path("file")];
-    let page = page(root.path(), "", false, Some(ListCursor { pending })).unwrap();
+    let mut cursor = ListCursor::before(OriginPath::root());
+    cursor.push(vec![path("file"), path("gone")]);
+    let page = page(root.path(), "", false, Some(cursor)).unwrap();
     let expected = ["!file: NotFound", "!gone: NotFound", "file", "/."];
     assert_eq!(page.steps.iter().map(shown).collect::<Vec<_>>(), expected);
 }
