@@ -184,7 +184,10 @@ fn library_is_named_where_it_belongs_only() {
     ] {
         let words = [format!("{library}::"), format!("use {library};"), format!("extern crate {library}")];
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let elsewhere = |source: &Source| !source.is_in(home) && source.path != format!("{home}.rs");
+        // The baseline of every read through the mount is a filesystem made of fuser and nothing else.
+        let is_baseline = |source: &Source| library == "fuser" && source.path == "benches/mount/null_fuse.rs";
+        let elsewhere =
+            |source: &Source| !source.is_in(home) && source.path != format!("{home}.rs") && !is_baseline(source);
         let is_named = |line: &str| words.iter().any(|word| starts_a_path(line, word));
         let mut broken = Vec::new();
         for source in sources().iter().filter(|source| elsewhere(source)) {

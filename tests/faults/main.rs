@@ -24,3 +24,4 @@ fn num_kills() -> usize {
 fn more_kills(percent: usize) -> usize {
     (num_kills().saturating_sub(kill_points::num_first_deaths()) * percent).div_ceil(100)
 }
+mod stopped_reader;

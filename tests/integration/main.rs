@@ -18,6 +18,7 @@ mod names;
 mod origin_view;
 mod ownership;
 mod read_only;
+mod scale;
 mod service;
 mod sidecars;
 mod start;

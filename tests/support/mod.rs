@@ -10,6 +10,7 @@ pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod encode;
 pub(crate) mod failpoints;
+pub(crate) mod listing;
 pub(crate) mod metrics;
 pub(crate) mod music;
 pub(crate) mod random;
