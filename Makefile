@@ -11,6 +11,7 @@ SHELL := /bin/bash
 PREFIX ?= $(HOME)/.local
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 MUSICFS := $(TARGET_DIR)/release/musicfs
+BENCH_RUN = $(CURDIR)/benches/runs/$(shell date -u +%F)-$(shell nproc)core
 
 # What building and running needs, and what the tests use besides. Programs first, then the package that has each.
 BUILD_TOOLS := clang:clang pkg-config:pkg-config fusermount3:fuse3 cc:gcc c++:g++
@@ -25,7 +26,7 @@ help:
 	@echo "make test      every test, as CI runs them"
 	@echo "make test-long the same tests at full size; the last result is kept in tests/runs"
 	@echo "make lint      formatting and clippy, warnings denied"
-	@echo "make bench     the benchmarks"
+	@echo "make bench     the benchmarks (KEEP=1: keep the results; MUSICFS_BENCH_TRACKS=1000000: the large library)"
 	@echo "make install   the binary into $(PREFIX)/bin"
 
 # $(1): pairs of program and package. $(2): packages without a program, each with a command that says whether it is there.
@@ -120,8 +121,11 @@ lint: deps
 	@cargo fmt --all --check
 	@cargo clippy --release --locked --workspace --all-targets -- -D warnings
 
+# KEEP=1 writes the results to benches/runs; benches/README.md names the other settings.
 bench: deps
-	@cargo bench --locked -p musicfs-benches
+	@cargo build --release --locked --bin musicfs
+	@export MUSICFS_BIN="$(abspath $(MUSICFS))" MUSICFS_BENCH_KEEP="$(if $(KEEP),$(BENCH_RUN))"; \
+	cargo bench --locked -p musicfs-benches
 
 install: build
 	@install -D -m 0755 "$(MUSICFS)" "$(DESTDIR)$(PREFIX)/bin/musicfs"

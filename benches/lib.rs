@@ -3,6 +3,8 @@
 //! A benchmark compares the product's code with a baseline in the same run on the same input, because a figure alone says
 //! more about the machine than about the code. The inputs are built here so that both sides of a pair get the same one.
 
+pub mod library;
+
 /// A FLAC file as a tag scan meets it: header, comments, a picture of `picture_len` bytes, no audio.
 pub fn flac(picture_len: usize) -> Vec<u8> {
     let comments = ["TITLE=Title", "ARTIST=Artist", "ALBUM=Album", "DATE=2020", "TRACKNUMBER=1"];

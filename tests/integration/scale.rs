@@ -106,18 +106,18 @@ impl Folder<'_> {
         names.extend(late.map(|number| shown_in_folder(number, "Late")));
         names
     }
+}
 
-    /// One file keeps its entry under a new name: a listing may meet it under either, never under both.
-    fn assert_listed_once(&self, names: &[String], steady: &BTreeSet<String>, what: &str) {
-        let mut files = BTreeSet::new();
-        for name in names {
-            let number = name.split(' ').next().unwrap().to_owned();
-            assert!(files.insert(number), "{what}: {name} or what it was before is listed twice");
-        }
-        let listed: BTreeSet<&String> = names.iter().collect();
-        let missing: Vec<&String> = steady.iter().filter(|name| !listed.contains(name)).take(5).collect();
-        assert!(missing.is_empty(), "{what}: {} listed, missing are {missing:?}", names.len());
+/// One file keeps its entry under a new name: a listing may meet it under either, never under both.
+fn assert_listed_once(names: &[String], steady: &BTreeSet<String>, what: &str) {
+    let mut files = BTreeSet::new();
+    for name in names {
+        let number = name.split(' ').next().unwrap().to_owned();
+        assert!(files.insert(number), "{what}: {name} or what it was before is listed twice");
     }
+    let listed: BTreeSet<&String> = names.iter().collect();
+    let missing: Vec<&String> = steady.iter().filter(|name| !listed.contains(name)).take(5).collect();
+    assert!(missing.is_empty(), "{what}: {} listed, missing are {missing:?}", names.len());
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn folder_of_thousands_is_listed_whole_while_it_changes() {
     }
     assert!(listings.iter().any(|(_, listing)| !listing.has_ended), "changes came in the middle");
     for (what, listing) in listings {
-        folder.assert_listed_once(&listing.finish().unwrap(), &steady, &what);
+        assert_listed_once(&listing.finish().unwrap(), &steady, &what);
     }
     assert_same(&names_in(&shown).into_iter().collect(), &folder.final_names());
     assert_seeks(&shown).unwrap();
@@ -205,7 +205,9 @@ fn walk_until(root: &Path, end: &AtomicBool, num_walks: &AtomicUsize, steady: &B
         let mut names = Vec::new();
         walk(root, &mut names);
         let mut times: BTreeMap<&String, usize> = BTreeMap::new();
-        names.iter().for_each(|name| *times.entry(name).or_default() += 1);
+        for name in &names {
+            *times.entry(name).or_default() += 1;
+        }
         for name in steady {
             assert_eq!(times.get(name), Some(&1), "{name} in a walk of {} files", names.len());
         }
@@ -249,7 +251,9 @@ fn thousand_albums_are_walked_whole_by_several_while_they_change() {
             daemon.idle();
         }
         end.store(true, Ordering::Release);
-        walkers.into_iter().for_each(|walker| walker.join().unwrap());
+        for walker in walkers {
+            walker.join().unwrap();
+        }
     });
     assert!(num_walks.load(Ordering::Acquire) >= 3);
     let mut expected = steady;
