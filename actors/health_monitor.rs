@@ -16,7 +16,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use musicfs_protocol::change::{RescanInbox, RescanOrigin};
 use musicfs_protocol::fetch::{FetchError, Probe, RootIdentity};
 use musicfs_protocol::health::{Health, HealthTable, OriginHealth};
-use musicfs_protocol::{ActorStats, Deadline, Heartbeat, Port, PortError, Work};
+use musicfs_protocol::{ActorStats, Deadline, EventLog, Happening, Heartbeat, Port, PortError, Work};
 use musicfs_pure::ids::OriginId;
 
 /// The first wait after a failed probe: most interruptions are over by then.
@@ -134,6 +134,7 @@ pub struct HealthMonitor {
     stats: Arc<ActorStats>,
     rescans: RescanInbox,
     work: Work,
+    events: EventLog,
 }
 
 impl HealthMonitor {
@@ -145,6 +146,7 @@ impl HealthMonitor {
         stats: Arc<ActorStats>,
         rescans: RescanInbox,
         work: Work,
+        events: EventLog,
     ) -> Self {
         let unknown =
             || OriginHealth { health: Health::Unknown, since: SystemTime::now(), num_failures: 0, last_error: None };
@@ -153,7 +155,7 @@ impl HealthMonitor {
             Target { id, port, watched }
         };
         let targets = origins.into_iter().map(target).collect();
-        Self { config, targets, table, stats, rescans, work }
+        Self { config, targets, table, stats, rescans, work, events }
     }
 
     /// Probes the origin at `index`, and again when it is time.
@@ -187,6 +189,9 @@ impl HealthMonitor {
         let Some(target) = self.targets.get_mut(index) else { return self.config.interval };
         let verdict = judge(&target.watched, answer, SystemTime::now());
         announce(&target.id, &target.watched.health, &verdict.now.health);
+        if let Some(happening) = happening(&target.id, &target.watched.health, &verdict.now.health) {
+            self.events.publish(happening);
+        }
         if let Some(error) = &verdict.now.health.last_error {
             self.stats.fail(format!("{}: {error}", target.id));
         }
@@ -217,6 +222,20 @@ fn announce(id: &OriginId, before: &OriginHealth, now: &OriginHealth) {
     }
 }
 
+/// What has happened to an origin between two probes, if anything.
+fn happening(id: &OriginId, before: &OriginHealth, now: &OriginHealth) -> Option<Happening> {
+    let origin = id.clone();
+    let reason = || now.last_error.clone().unwrap_or_default();
+    let is_news = before.health != now.health;
+    match (now.health, now.num_failures) {
+        (Health::Down, _) => is_news.then(|| Happening::OriginDown { origin, reason: reason() }),
+        (Health::Up, 0) => (is_news || before.num_failures > 0).then_some(Happening::OriginUp { origin }),
+        // the next lost probes are no news
+        (Health::Up | Health::Unknown, 1) => Some(Happening::OriginDegraded { origin, reason: reason() }),
+        (Health::Up | Health::Unknown, _) => None,
+    }
+}
+
 impl Actor for HealthMonitor {
     type Context = Context<Self>;
 
@@ -237,6 +256,8 @@ impl Handler<Heartbeat> for HealthMonitor {
 mod tests {
     use super::*;
     use actix::ResponseFuture;
+    use futures_util::FutureExt;
+    use musicfs_protocol::EventFilter;
     use tokio::sync::{mpsc, oneshot};
 
     const ROOT: RootIdentity = RootIdentity { dev: 1, fs_type: 2, ino: 3 };
@@ -335,7 +356,8 @@ mod tests {
         let config = HealthMonitorConfig { interval, timeout: Duration::from_mins(1) };
         let port = Port::to(Stand(sender).start().recipient());
         let shared = (Arc::clone(&table), Arc::clone(&stats), rescans.clone(), work.clone());
-        HealthMonitor::new(config, vec![(nas(), port)], shared.0, shared.1, shared.2, shared.3).start();
+        let events = EventLog::default();
+        HealthMonitor::new(config, vec![(nas(), port)], shared.0, shared.1, shared.2, shared.3, events).start();
         Bench { probes, table, stats, rescans, work }
     }
 
@@ -402,12 +424,22 @@ mod tests {
         let rescans = RescanInbox::new(8, |old, new| *old = new, |full| full);
         let config = HealthMonitorConfig { interval: Duration::from_millis(1), ..HealthMonitorConfig::default() };
         let targets = vec![(nas(), Port::unbound())];
+        let (stats, events) = (Arc::default(), EventLog::default());
         let mut monitor =
-            HealthMonitor::new(config, targets, Arc::clone(&table), Arc::default(), rescans, Work::default());
+            HealthMonitor::new(config, targets, Arc::clone(&table), stats, rescans, Work::default(), events.clone());
         for (num_failures, health) in [(1, Health::Up), (2, Health::Up), (3, Health::Down)] {
             monitor.conclude(0, Err(ProbeFailure::Fetcher(PortError::Down)));
             let now = table.get(&nas()).unwrap();
             assert_eq!((now.num_failures, now.health), (num_failures, health));
         }
+        monitor.conclude(0, Err(ProbeFailure::Fetcher(PortError::Down)));
+        for _ in 0..2 {
+            monitor.conclude(0, Ok(ROOT));
+        }
+        monitor.conclude(0, Err(ProbeFailure::Fetcher(PortError::Down)));
+        monitor.conclude(0, Ok(ROOT));
+        let batch = events.recall(EventFilter::default()).next().now_or_never().unwrap();
+        let types: Vec<_> = batch.events.iter().map(|event| event.what.type_name()).collect();
+        assert_eq!(types, ["origin.degraded", "origin.down", "origin.up", "origin.degraded", "origin.up"]);
     }
 }

@@ -44,6 +44,18 @@ pub enum ExitReason {
     Unsupervised,
 }
 
+impl ExitReason {
+    /// The word in outputs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Requested => "requested",
+            Self::Unmounted => "unmounted",
+            Self::Frozen => "frozen",
+        }
+    }
+}
+
 /// Ends the process of a daemon that has shut down, without running what the C library does at an orderly exit.
 ///
 /// Threads that wait for the kernel or a dead disk cannot be joined, and may still hold the database; its destructors

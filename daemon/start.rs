@@ -20,7 +20,7 @@ use musicfs_actors::fuse_front::{
 };
 use musicfs_actors::storage::{Storage, StorageConfig, StorageError};
 use musicfs_protocol::pool::Pool;
-use musicfs_protocol::{CatalogError, RefuseWaiting};
+use musicfs_protocol::{CatalogError, Happening, RefuseWaiting};
 use musicfs_pure::escape::escape;
 use musicfs_pure::ids::OriginId;
 use musicfs_pure::tags::art;
@@ -191,8 +191,8 @@ async fn live(
     let house = House::new();
     let (stop, mut requests) = watch::channel::<Option<StopReason>>(None);
     let rescan = house.rescan(&config);
-    let supervisor =
-        Supervisor::new(Arc::clone(&house.board), house.work.clone(), rescan, Limits::default(), stop).start();
+    let (board, events, work) = (Arc::clone(&house.board), house.events.clone(), house.work.clone());
+    let supervisor = Supervisor::new(board, events, work, rescan, Limits::default(), stop).start();
     let reader = foundation.catalog.reader();
     let control = house.control_spec(&config, Arc::clone(&foundation.socket), Arc::clone(&reader), &supervisor);
     start_actors(&supervisor, vec![control]).await;
@@ -221,6 +221,7 @@ async fn live(
     ending.begin(reason);
     // The first scan goes on while readers are waited for; its end is not to be announced any more.
     announcing.abort();
+    house.events.publish(Happening::DaemonStopping { reason: reason.as_str() });
     service_manager::stopping();
     shut_down(&house, &supervisor, &mounted).await;
     foundation.socket.remove_file();
@@ -249,6 +250,7 @@ fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edg
         board: Arc::clone(&house.board),
         stats: house.board.actor("fuse_front"),
         metrics: house.metrics.clone(),
+        events: house.events.clone(),
         decode_art: art::decode,
         ownership: Ownership { uid: access.uid, gid: access.gid, umask: access.umask as u16 },
         statfs_path: config.cache_dir.clone(),
@@ -301,8 +303,10 @@ fn announce_when_ready(
     };
     let probes = foundation.probes.clone();
     let manager = ServiceManager::of_environment(config.mountpoint.clone(), Arc::clone(&reader), probes);
+    let events = house.events.clone();
     actix::spawn(async move {
         open_when_listed(gate, reader, scans, origins).await;
+        events.publish(Happening::DaemonReady);
         on_ready();
         if let Some(manager) = manager {
             manager.serve().await;

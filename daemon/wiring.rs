@@ -24,8 +24,9 @@ use musicfs_actors::watcher::{WatchedOrigin, Watcher, WatcherConfig};
 use musicfs_protocol::change::{RescanInbox, SettledInbox, TouchedInbox, TreeInbox};
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{
-    ApplyDelta, AwaitBarrier, Board, HealthTable, Incarnation, Metrics, PermitPool, Port, ReadCatalog, ReadyGate,
-    RefuseWaiting, RescanOrigin, ScanTable, StopDaemon, WatchTable, Work, rescan_inbox, settled_inbox, touched_inbox,
+    ApplyDelta, AwaitBarrier, Board, EventLog, HealthTable, Incarnation, Metrics, PermitPool, Port, ReadCatalog,
+    ReadyGate, RefuseWaiting, RescanOrigin, ScanTable, StopDaemon, WatchTable, Work, rescan_inbox, settled_inbox,
+    touched_inbox,
 };
 use musicfs_pure::debounce::DebounceConfig;
 use musicfs_pure::escape::escape;
@@ -44,6 +45,7 @@ const TAG_HEAD_BYTES: u64 = 16 << 10;
 pub(crate) struct House {
     pub(crate) board: Arc<Board>,
     pub(crate) metrics: Metrics,
+    pub(crate) events: EventLog,
     pub(crate) work: Work,
     pub(crate) gate: Arc<ReadyGate>,
     pub(crate) scans: Arc<ScanTable>,
@@ -66,6 +68,7 @@ impl House {
         Self {
             board: Arc::default(),
             metrics: Metrics::default(),
+            events: EventLog::default(),
             work: Work::default(),
             gate: Arc::default(),
             scans: Arc::default(),
@@ -108,6 +111,7 @@ impl House {
             catalog,
             board: Arc::clone(&self.board),
             metrics: self.metrics.clone(),
+            events: self.events.clone(),
             health: Arc::clone(&self.health),
             scans: Arc::clone(&self.scans),
             watches: Arc::clone(&self.watches),
@@ -170,10 +174,12 @@ impl House {
 
     fn catalog_spec(&self, shared: Arc<CatalogShared>) -> ActorSpec {
         let stats = self.board.actor("catalog");
-        let (tree, metrics, work, apply) =
-            (self.tree.clone(), self.metrics.clone(), self.work.clone(), self.apply.clone());
-        let make =
-            move || Catalog::new(Arc::clone(&shared), tree.clone(), Arc::clone(&stats), metrics.clone(), work.clone());
+        let (tree, metrics, events) = (self.tree.clone(), self.metrics.clone(), self.events.clone());
+        let (work, apply) = (self.work.clone(), self.apply.clone());
+        let make = move || {
+            let (shared, stats) = (Arc::clone(&shared), Arc::clone(&stats));
+            Catalog::new(shared, tree.clone(), stats, metrics.clone(), work.clone(), events.clone())
+        };
         ActorSpec::new("catalog", Group::Alone, make, move |addr| apply.bind(addr))
     }
 
@@ -217,11 +223,11 @@ impl House {
     fn health_spec(&self, origins: &BTreeMap<OriginId, OriginPorts>) -> ActorSpec {
         let probes: Vec<_> = origins.iter().map(|(id, ports)| (id.clone(), ports.probe.clone())).collect();
         let (table, stats) = (Arc::clone(&self.health), self.board.actor("health_monitor"));
-        let (rescans, work) = (self.rescans.clone(), self.work.clone());
+        let (rescans, work, events) = (self.rescans.clone(), self.work.clone(), self.events.clone());
         let make = move || {
             let config = HealthMonitorConfig::default();
             let (table, stats) = (Arc::clone(&table), Arc::clone(&stats));
-            HealthMonitor::new(config, probes.clone(), table, stats, rescans.clone(), work.clone())
+            HealthMonitor::new(config, probes.clone(), table, stats, rescans.clone(), work.clone(), events.clone())
         };
         ActorSpec::new("health_monitor", Group::Alone, make, |_| ())
     }
@@ -229,7 +235,7 @@ impl House {
     fn delta_spec(&self, origins: BTreeMap<OriginId, OriginPorts>, catalog: Arc<dyn ReadCatalog>) -> ActorSpec {
         let stats = self.board.actor("delta_detector");
         let (settled, rescans) = (self.settled.clone(), self.rescans.clone());
-        let (apply, scans) = (self.apply.clone(), Arc::clone(&self.scans));
+        let (apply, scans, events) = (self.apply.clone(), Arc::clone(&self.scans), self.events.clone());
         let (settled_ready, rescans_ready) = (settled.ready_port().clone(), rescans.ready_port().clone());
         let (touched, pending) = (self.touched.clone(), Arc::clone(&self.pending));
         let is_settling: Arc<dyn Fn() -> bool + Send + Sync> =
@@ -242,6 +248,7 @@ impl House {
                 settled: settled.clone(),
                 rescans: rescans.clone(),
                 scans: Arc::clone(&scans),
+                events: events.clone(),
                 is_settling: Arc::clone(&is_settling),
             };
             DeltaDetector::new(config, Arc::clone(&stats))

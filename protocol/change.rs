@@ -160,6 +160,25 @@ pub struct DeltaApplied {
     pub removed: u64,
 }
 
+impl std::ops::Add for DeltaApplied {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            added: self.added + other.added,
+            modified: self.modified + other.modified,
+            moved: self.moved + other.moved,
+            removed: self.removed + other.removed,
+        }
+    }
+}
+
+impl std::ops::AddAssign for DeltaApplied {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
 /// control_server → watcher: answer when every event that the system had queued before has been passed on.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]

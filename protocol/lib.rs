@@ -23,6 +23,8 @@
 pub mod board;
 pub mod change;
 pub mod deadline;
+pub mod event;
+pub mod event_log;
 pub mod fetch;
 pub mod gate;
 pub mod health;
@@ -44,6 +46,8 @@ pub use change::{
     StopDaemon, TreeChanged,
 };
 pub use deadline::Deadline;
+pub use event::{EventFilter, Happening};
+pub use event_log::EventLog;
 pub use fetch::{FetchError, ListOrigin, ListPage, Probe, RangeBytes, ReadRange, RootIdentity, Stat, StatPath};
 pub use gate::ReadyGate;
 pub use health::HealthTable;

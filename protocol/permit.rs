@@ -368,10 +368,14 @@ mod tests {
         while pool.waiting() < 1 {
             tokio::task::yield_now().await;
         }
-        assert!(metrics.render().contains(r#"musicfs_fetcher_permit_bytes{origin="nas"} 10"#));
+        assert!(
+            metrics
+                .render(&crate::metrics::Facts::default())
+                .contains(r#"musicfs_fetcher_permit_bytes{origin="nas"} 10"#)
+        );
         drop(held);
         waiting.await.expect("granted");
-        let text = metrics.render();
+        let text = metrics.render(&crate::metrics::Facts::default());
         let waited = |lane: &str| {
             let series = format!(r#"musicfs_fetcher_permit_wait_seconds_total{{origin="nas",lane="{lane}"}} "#);
             let value = text.split(&series).nth(1).and_then(|rest| rest.lines().next()).expect("shown");

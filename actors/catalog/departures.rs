@@ -4,8 +4,9 @@
 //! so that a disk that was away, or an editor that deletes and writes anew, costs no player its playlists. One path has
 //! one tombstone: a later file that goes from there replaces it, and then nothing of the earlier one is kept.
 
+use musicfs_protocol::Happening;
 use musicfs_protocol::library::CatalogError;
-use musicfs_pure::ids::{FileId, Ino};
+use musicfs_pure::ids::{FileId, Ino, OriginPath};
 use musicfs_pure::version::Timestamp;
 
 use super::codec::damaged;
@@ -59,7 +60,17 @@ impl Writer {
                 self.forget(file, &row);
                 Ok(())
             }
-            Departure::Removed => self.bury(origin, file, row, path),
+            Departure::Removed => {
+                self.note_removed(origin, &path);
+                self.bury(origin, file, row, path)
+            }
+        }
+    }
+
+    fn note_removed(&mut self, origin: u32, path: &[u8]) {
+        // What a retired origin had is nobody's business any more.
+        if let (Some(origin), Ok(path)) = (self.shared.origin_of(origin), OriginPath::parse(path)) {
+            self.pending.happenings.push(Happening::FileRemoved { origin: origin.id.clone(), path });
         }
     }
 

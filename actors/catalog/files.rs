@@ -5,6 +5,7 @@
 //! same file, with the inode numbers that players remember. Nothing is written that does not differ from what is there,
 //! so that a delta which is repeated changes nothing.
 
+use musicfs_protocol::Happening;
 use musicfs_protocol::change::{DeltaApplied, TagOutcome};
 use musicfs_protocol::fetch::Stat;
 use musicfs_protocol::library::CatalogError;
@@ -72,15 +73,31 @@ impl Writer {
         if was_live && before.as_ref().is_some_and(|before| before.row == row) && !has_new_tags {
             return Ok(());
         }
+        let is_changed = was_live && !is_moved && (has_new_version || has_new_tags);
         applied.added += u64::from(!was_live && !is_moved);
         applied.moved += u64::from(is_moved);
-        applied.modified += u64::from(was_live && !is_moved && (has_new_version || has_new_tags));
+        applied.modified += u64::from(is_changed);
+        self.note_put(origin, path, before.as_ref(), is_changed);
         self.reindex(origin, file, path, before.as_ref(), &row)?;
         let live = before.filter(Before::is_live).map(|before| before.row);
         let is_placed_anew = live.is_none() || is_moved || has_new_tags;
         let arrangement = Arrangement { origin, file, path: path.as_bytes(), is_placed_anew };
         self.arrange(&arrangement, live.as_ref(), &mut row)?;
         self.rows.put(Family::Files, &keys::number(file.0), &row)
+    }
+
+    /// Has it published what a file that was put means, if it is news.
+    fn note_put(&mut self, origin: &KnownOrigin, path: &OriginPath, before: Option<&Before>, is_changed: bool) {
+        let (origin, path) = (origin.id.clone(), path.clone());
+        let moved_from = before.filter(|before| before.path != path.as_bytes());
+        let from = moved_from.and_then(|before| OriginPath::parse(&before.path).ok());
+        let happening = match from {
+            Some(from) => Happening::FileMoved { origin, path, from },
+            None if before.is_none_or(|before| !before.is_live()) => Happening::FileAdded { origin, path },
+            None if is_changed => Happening::FileChanged { origin, path },
+            None => return,
+        };
+        self.pending.happenings.push(happening);
     }
 
     /// The known file that is at this path now: the one that the delta names, the one that is there, or the one whose

@@ -45,7 +45,7 @@ use actix::prelude::*;
 use musicfs_protocol::change::{ApplyDelta, DeltaApplied, Heartbeat, TreeChanged, TreeInbox};
 use musicfs_protocol::library::CatalogError;
 use musicfs_protocol::metrics::OpLabels;
-use musicfs_protocol::{ActorStats, Deadline, Handling, Metrics, Work, WorkToken};
+use musicfs_protocol::{ActorStats, Deadline, EventLog, Handling, Metrics, Work, WorkToken};
 use tokio::sync::oneshot;
 
 pub use pending::TouchedName;
@@ -80,6 +80,7 @@ pub struct Catalog {
     stats: Arc<ActorStats>,
     metrics: Metrics,
     work: Work,
+    events: EventLog,
     jobs: VecDeque<Job>,
     /// Held while there may be maintenance to do: the library is not what the configuration says before it is done.
     maintenance: Option<WorkToken>,
@@ -87,17 +88,18 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// A writer over the open catalog, announcing changes to `tree`.
+    /// A writer over the open catalog, announcing changes to `tree` and publishing what happened to files.
     pub fn new(
         shared: Arc<CatalogShared>,
         tree: TreeInbox,
         stats: Arc<ActorStats>,
         metrics: Metrics,
         work: Work,
+        events: EventLog,
     ) -> Self {
         let maintenance = Some(work.begin());
         let writer = Writer::new(shared);
-        Self { writer, tree, stats, metrics, work, jobs: VecDeque::new(), maintenance, is_stepping: false }
+        Self { writer, tree, stats, metrics, work, events, jobs: VecDeque::new(), maintenance, is_stepping: false }
     }
 
     /// Does the next batch once the mailbox has been looked at. A message to itself would not do: actix goes on with
@@ -132,6 +134,10 @@ impl Catalog {
         fail::fail_point!("catalog::before_announce", |_| std::process::abort());
         for name in self.writer.take_touched() {
             self.tree.push(name, TreeChanged { work: work.clone() });
+        }
+        let happenings = self.writer.take_happenings();
+        if !happenings.is_empty() {
+            self.events.publish_all(happenings);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use musicfs_protocol::Happening;
 use musicfs_pure::ids::{FileId, Ino};
 use musicfs_pure::naming::numbered_parts;
 
@@ -34,6 +35,8 @@ pub(super) struct Pending {
     pub(super) changed_folders: BTreeSet<Ino>,
     /// Names to be announced once the batch is committed.
     pub(super) touched: BTreeSet<TouchedName>,
+    /// What happened to files, to be published once the batch is committed.
+    pub(super) happenings: Vec<Happening>,
     /// Change of the number of live files by origin.
     pub(super) files_delta: BTreeMap<u32, i64>,
     /// Change of the number of tracks.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use musicfs_protocol::Happening;
 use musicfs_protocol::library::{CatalogError, ReadCatalog};
 use musicfs_pure::ids::{Ino, OriginId};
 use musicfs_pure::template::{Template, TemplateOptions};
@@ -87,6 +88,8 @@ pub struct CatalogShared {
     /// Names whose entries changed in what is, or is about to be, committed, and that are not announced. They outlive the
     /// writer, so that one that dies between the two leaves nothing stale in the kernel.
     pub(super) unannounced: Mutex<Vec<TouchedName>>,
+    /// What happened to files in what has been committed, and is not published; it outlives the writer as well.
+    pub(super) unpublished: Mutex<Vec<Happening>>,
     pub(super) storage: Arc<Storage>,
     pub(super) template: Template,
     pub(super) options: TemplateOptions,
@@ -113,6 +116,7 @@ impl CatalogShared {
         Ok(Arc::new(Self {
             youngest_writer: Mutex::new(0),
             unannounced: Mutex::default(),
+            unpublished: Mutex::default(),
             storage,
             template,
             options,

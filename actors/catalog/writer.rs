@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use musicfs_protocol::Happening;
 use musicfs_protocol::change::{Change, DeltaApplied};
 use musicfs_protocol::library::CatalogError;
 use musicfs_pure::ids::{Ino, OriginId, OriginPath};
@@ -153,6 +154,11 @@ impl Writer {
         if *youngest == self.number { std::mem::take(&mut *self.shared.unannounced.lock()) } else { Vec::new() }
     }
 
+    /// What happened to files in what was committed since the last call, by this writer or one before it.
+    pub fn take_happenings(&mut self) -> Vec<Happening> {
+        std::mem::take(&mut *self.shared.unpublished.lock())
+    }
+
     /// Runs changes from a clean state and leaves one behind.
     pub(super) fn transact<T>(
         &mut self,
@@ -235,6 +241,7 @@ impl Writer {
             fail::fail_point!("catalog::before_commit", |_| std::process::abort());
             self.rows.commit(sync)?;
             fail::fail_point!("catalog::after_commit", |_| std::process::abort());
+            self.shared.unpublished.lock().append(&mut self.pending.happenings);
         }
         self.pending.dirty_files.clear();
         Ok(())

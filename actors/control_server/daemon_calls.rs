@@ -15,7 +15,7 @@ use musicfs_protocol::wire::{
 use musicfs_protocol::{CatalogError, ScanState, StopDaemon};
 use musicfs_pure::escape::escape;
 
-use super::{ControlServices, ServedOrigin};
+use super::{ControlServices, ServedOrigin, facts};
 
 /// A failed look into the catalog, for the peer.
 pub(super) fn catalog_failed(error: CatalogError) -> RpcError {
@@ -108,8 +108,8 @@ fn actor_row(name: String, actor: ActorSnapshot) -> ActorRow {
     }
 }
 
-pub(super) fn metrics(services: &ControlServices) -> MetricsReply {
-    MetricsReply { openmetrics: services.metrics.render() }
+pub(super) fn metrics(services: &ControlServices) -> Result<MetricsReply, RpcError> {
+    Ok(MetricsReply { openmetrics: services.metrics.render(&facts::facts(services).map_err(catalog_failed)?) })
 }
 
 pub(super) fn config(services: &ControlServices) -> ConfigReply {

@@ -1,7 +1,8 @@
 //! From a method's name to its handler.
 //!
 //! The types of request and reply come from the table of methods (`musicfs_protocol::wire::method`); a test holds this
-//! `match` against that table. Handlers are synchronous reads of published tables, except the two that wait.
+//! `match` against that table. Handlers are synchronous reads of published tables, except the two that wait. What is about
+//! the connection itself (`events.…`) is handled there, before this.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{ControlServices, daemon_calls, library_calls, wait};
 
-type Outcome = Result<Box<RawValue>, RpcError>;
+/// What is answered to a call.
+pub(super) type Outcome = Result<Box<RawValue>, RpcError>;
 
 /// Handles one call.
 pub(super) async fn dispatch(name: &str, params: Option<&RawValue>, services: &Arc<ControlServices>) -> Outcome {
@@ -18,7 +20,7 @@ pub(super) async fn dispatch(name: &str, params: Option<&RawValue>, services: &A
         method::Hello::NAME => answer::<method::Hello>(params, |hello| Ok(daemon_calls::hello(services, &hello))),
         method::Status::NAME => answer::<method::Status>(params, |_| daemon_calls::status(services)),
         method::Actors::NAME => answer::<method::Actors>(params, |_| Ok(daemon_calls::actors(services))),
-        method::Metrics::NAME => answer::<method::Metrics>(params, |_| Ok(daemon_calls::metrics(services))),
+        method::Metrics::NAME => answer::<method::Metrics>(params, |_| daemon_calls::metrics(services)),
         method::Config::NAME => answer::<method::Config>(params, |_| Ok(daemon_calls::config(services))),
         method::OriginList::NAME => answer::<method::OriginList>(params, |_| daemon_calls::origin_list(services)),
         method::OriginRescan::NAME => {
@@ -46,8 +48,8 @@ fn answer<M: Method>(
     write(&handle(read(params)?)?)
 }
 
-/// Parameters that are left out are an empty object.
-fn read<T: serde::de::DeserializeOwned>(params: Option<&RawValue>) -> Result<T, RpcError> {
+/// Reads parameters; those that are left out are an empty object.
+pub(super) fn read<T: serde::de::DeserializeOwned>(params: Option<&RawValue>) -> Result<T, RpcError> {
     let text = params.map_or("{}", RawValue::get);
     if text.starts_with('[') {
         return Err(RpcError::new(code::INVALID_PARAMS, "parameters are taken by name; send an object"));
@@ -55,6 +57,6 @@ fn read<T: serde::de::DeserializeOwned>(params: Option<&RawValue>) -> Result<T, 
     serde_json::from_str(text).map_err(|error| RpcError::new(code::INVALID_PARAMS, error.to_string()))
 }
 
-fn write<T: serde::Serialize>(reply: &T) -> Outcome {
+pub(super) fn write<T: serde::Serialize>(reply: &T) -> Outcome {
     to_raw_value(reply).map_err(|error| RpcError::new(code::INTERNAL_ERROR, error.to_string()))
 }

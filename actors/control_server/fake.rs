@@ -13,7 +13,8 @@ use musicfs_protocol::library::{
     EntryInfo, Known, LibrarySummary, Lookalike, OriginSummary, Revision, Source, VisitEntry,
 };
 use musicfs_protocol::{
-    Board, CatalogError, EntryAttr, HealthTable, Inbox, Metrics, Port, ReadCatalog, ReadyGate, ScanTable, Work,
+    Board, CatalogError, EntryAttr, EventLog, HealthTable, Inbox, Metrics, Port, ReadCatalog, ReadyGate, ScanTable,
+    Work,
 };
 use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::{Format, TrackTags};
@@ -175,6 +176,7 @@ pub(super) fn services(catalog: Arc<FakeCatalog>) -> ControlServices {
     ControlServices {
         catalog,
         board: Arc::new(Board::default()),
+        events: EventLog::default(),
         metrics: Metrics::default(),
         health: Arc::new(HealthTable::default()),
         scans: Arc::new(ScanTable::default()),

@@ -2,14 +2,14 @@
 //!
 //! A line is read into one buffer that never grows beyond [`MAX_LINE_BYTES`] and a chunk. A client may be silent between
 //! lines for minutes (a shell that keeps its connection), but a line that has begun must end soon: otherwise one byte a
-//! minute would hold a connection for ever.
+//! minute would hold a connection for ever. A client that listens to events may be silent for as long as it listens.
 
 use std::io;
 use std::time::Duration;
 
 use musicfs_protocol::wire::MAX_LINE_BYTES;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long a client may be silent between lines. Long enough for a person at a prompt; short enough that forgotten
 /// connections do not use up the places.
@@ -39,19 +39,34 @@ pub(super) struct LineReader<R> {
     num_searched: usize,
     at_end: bool,
     line_limit: Duration,
+    /// When the line that has begun must have ended.
+    line_deadline: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), num_searched: 0, at_end: false, line_limit: LINE_LIMIT }
+        Self { reader, buffer: Vec::new(), num_searched: 0, at_end: false, line_limit: LINE_LIMIT, line_deadline: None }
     }
 
-    /// The next line without its newline; nothing at the end of the stream. A last line need not have a newline.
-    pub(super) async fn next_line(&mut self) -> Result<Option<Vec<u8>>, LineError> {
-        if self.buffer.is_empty() && !timeout(IDLE_LIMIT, self.fill()).await.map_err(|_| LineError::Slow)?? {
-            return Ok(None);
+    /// The next line without its newline; nothing at the end of the stream. A last line need not have a newline. A client
+    /// that `must_speak` may not be silent for ever before it. Dropping the future loses nothing, not even the time that
+    /// the line has taken so far.
+    pub(super) async fn next_line(&mut self, must_speak: bool) -> Result<Option<Vec<u8>>, LineError> {
+        if self.buffer.is_empty() {
+            let is_filled = if must_speak {
+                timeout(IDLE_LIMIT, self.fill()).await.map_err(|_| LineError::Slow)??
+            } else {
+                self.fill().await?
+            };
+            if !is_filled {
+                return Ok(None);
+            }
         }
-        timeout(self.line_limit, self.finish_line()).await.map_err(|_| LineError::Slow)?
+        let limit = self.line_limit;
+        let deadline = *self.line_deadline.get_or_insert_with(|| Instant::now() + limit);
+        let line = timeout_at(deadline, self.finish_line()).await.map_err(|_| LineError::Slow)??;
+        self.line_deadline = None;
+        Ok(line)
     }
 
     async fn finish_line(&mut self) -> Result<Option<Vec<u8>>, LineError> {
@@ -103,7 +118,7 @@ mod tests {
     async fn lines(input: &[u8]) -> Result<Vec<Vec<u8>>, LineError> {
         let mut reader = LineReader::new(input);
         let mut lines = Vec::new();
-        while let Some(line) = reader.next_line().await? {
+        while let Some(line) = reader.next_line(true).await? {
             lines.push(line);
         }
         Ok(lines)
@@ -128,8 +143,24 @@ mod tests {
     async fn stream_without_any_newline_stops_at_the_limit() {
         let endless = tokio::io::repeat(b'x');
         let mut reader = LineReader::new(endless);
-        assert!(matches!(reader.next_line().await, Err(LineError::TooLong)));
+        assert!(matches!(reader.next_line(true).await, Err(LineError::TooLong)));
         assert!(reader.buffer.len() <= MAX_LINE_BYTES + CHUNK_BYTES);
+    }
+
+    #[tokio::test]
+    async fn line_that_is_looked_for_again_and_again_is_given_up_too() {
+        let (mut client, server) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"{").await.expect("writes");
+        let mut reader = LineReader::new(server);
+        reader.line_limit = Duration::from_millis(5);
+        let slow = loop {
+            // As a connection does whose subscription has something to send.
+            if let Ok(ended) = timeout(Duration::from_millis(1), reader.next_line(false)).await {
+                break ended;
+            }
+        };
+        assert!(matches!(slow, Err(LineError::Slow)));
+        drop(client);
     }
 
     #[tokio::test]
@@ -138,7 +169,7 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all(&mut client, b"{").await.expect("writes");
         let mut reader = LineReader::new(server);
         reader.line_limit = Duration::from_millis(1);
-        assert!(matches!(reader.next_line().await, Err(LineError::Slow)));
+        assert!(matches!(reader.next_line(true).await, Err(LineError::Slow)));
         drop(client);
     }
 }

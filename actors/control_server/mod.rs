@@ -13,11 +13,13 @@
 mod connection;
 mod daemon_calls;
 mod dispatch;
+mod facts;
 mod library_calls;
 mod line;
 mod paths;
 mod server;
 mod socket;
+mod subscription;
 mod tree;
 mod wait;
 
@@ -35,8 +37,8 @@ use std::time::Instant;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use musicfs_protocol::change::RescanInbox;
 use musicfs_protocol::{
-    ActorStats, AwaitBarrier, Board, HealthTable, Heartbeat, Metrics, Port, ReadCatalog, ReadyGate, ScanTable,
-    StopDaemon, WatchTable, Work,
+    ActorStats, AwaitBarrier, Board, EventLog, HealthTable, Heartbeat, Metrics, Port, ReadCatalog, ReadyGate,
+    ScanTable, StopDaemon, WatchTable, Work,
 };
 use musicfs_pure::ids::OriginId;
 
@@ -64,6 +66,8 @@ pub struct ControlServices {
     pub catalog: Arc<dyn ReadCatalog>,
     /// Every actor's numbers, and the last errors.
     pub board: Arc<Board>,
+    /// What happened; connections subscribe to it.
+    pub events: EventLog,
     /// Every metric; `control_connections` is moved here.
     pub metrics: Metrics,
     /// How each origin is.

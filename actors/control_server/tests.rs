@@ -19,6 +19,8 @@ use tokio::net::UnixStream;
 use super::fake::{FakeCatalog, nas, services};
 use super::{BoundSocket, ControlServer, ControlServerConfig, ControlServices, bind, server};
 
+mod stream;
+
 struct Rig {
     _folder: tempfile::TempDir,
     socket: Arc<BoundSocket>,

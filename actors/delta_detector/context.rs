@@ -3,6 +3,7 @@
 //! Every call on an origin gets a deadline here (30 s, the cap of background work), so that no job can hang on a dead
 //! origin, and every failure is told apart: may it pass by itself, or does it need the origin, or a person?
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use musicfs_protocol::change::{Change, DeltaApplied, MAX_CHANGES};
 use musicfs_protocol::fetch::ListCursor;
 use musicfs_protocol::scan::ScanProgress;
 use musicfs_protocol::{
-    ApplyDelta, CatalogError, Deadline, FetchError, ListOrigin, ListPage, PortError, Probe, ReadCatalog, RescanOrigin,
-    RootIdentity, Stat, StatPath, WorkToken,
+    ApplyDelta, CatalogError, Deadline, FetchError, Happening, ListOrigin, ListPage, PortError, Probe, ReadCatalog,
+    RescanOrigin, RootIdentity, Stat, StatPath, WorkToken,
 };
 use musicfs_pure::ids::{OriginId, OriginPath};
 
@@ -67,11 +68,13 @@ pub(super) struct OriginContext {
     pub(super) origin: OriginId,
     pub(super) ports: OriginPorts,
     config: Rc<DeltaDetectorConfig>,
+    /// What the present job has changed so far.
+    changes: Cell<DeltaApplied>,
 }
 
 impl OriginContext {
     pub(super) fn new(origin: OriginId, ports: OriginPorts, config: Rc<DeltaDetectorConfig>) -> Self {
-        Self { origin, ports, config }
+        Self { origin, ports, config, changes: Cell::default() }
     }
 
     pub(super) fn catalog(&self) -> &dyn ReadCatalog {
@@ -106,6 +109,16 @@ impl OriginContext {
     fn rescan(&self, work: &WorkToken) {
         let rescan = RescanOrigin { accept_removals: false, work: work.clone() };
         self.config.rescans.push(self.origin.clone(), rescan);
+    }
+
+    /// Says what has happened.
+    pub(super) fn publish(&self, what: Happening) {
+        self.config.events.publish(what);
+    }
+
+    /// What was changed since this was asked last.
+    pub(super) fn take_changes(&self) -> DeltaApplied {
+        self.changes.take()
     }
 
     /// Publishes a change of this origin's progress.
@@ -168,10 +181,8 @@ impl OriginContext {
             let make =
                 || ApplyDelta { origin: self.origin.clone(), changes: batch.to_vec(), work: work.clone(), deadline };
             let applied = self.config.apply.request(deadline, make).await??;
-            total.added += applied.added;
-            total.modified += applied.modified;
-            total.moved += applied.moved;
-            total.removed += applied.removed;
+            total += applied;
+            self.changes.set(self.changes.get() + applied);
         }
         Ok(total)
     }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use musicfs_protocol::change::PathsSettled;
-use musicfs_protocol::{ActorStats, RescanOrigin, ScanState, WorkToken};
+use musicfs_protocol::event::SyncScope;
+use musicfs_protocol::{ActorStats, Happening, RescanOrigin, ScanState, WorkToken};
 use musicfs_pure::ids::{OriginId, OriginPath};
 
 use super::context::{OriginContext, ScanError};
@@ -42,6 +43,13 @@ enum Job {
 }
 
 impl Job {
+    fn scope(&self) -> SyncScope {
+        match self {
+            Self::Scan(_) => SyncScope::Origin,
+            Self::Sync(..) => SyncScope::Paths,
+        }
+    }
+
     /// What makes up for this job when it failed.
     fn into_rescan(self) -> RescanOrigin {
         match self {
@@ -119,6 +127,7 @@ impl Worker {
         let account = self.stats.begin();
         fail::fail_point!("delta_detector::job");
         let started = Instant::now();
+        self.announce_start(job.scope());
         let outcome = match job {
             Job::Scan(rescan) => {
                 self.carried = None;
@@ -128,8 +137,23 @@ impl Worker {
                 sync::sync_paths(&self.context, settled, work).await.map(|gone| self.carry(gone, work))
             }
         };
+        self.announce_end(job.scope(), &outcome);
         account.finish(Duration::ZERO, started.elapsed());
         outcome
+    }
+
+    fn announce_start(&self, scope: SyncScope) {
+        self.context.take_changes();
+        self.context.publish(Happening::SyncStarted { origin: self.context.origin.clone(), scope });
+    }
+
+    fn announce_end(&self, scope: SyncScope, outcome: &Result<(), ScanError>) {
+        let origin = self.context.origin.clone();
+        if let Err(ScanError::Quarantined { reason }) = outcome {
+            self.context.publish(Happening::OriginQuarantined { origin: origin.clone(), reason: reason.clone() });
+        }
+        let (changes, error) = (self.context.take_changes(), outcome.as_ref().err().map(ToString::to_string));
+        self.context.publish(Happening::SyncFinished { origin, scope, changes, error });
     }
 
     fn carry(&mut self, gone: Vec<OriginPath>, work: &WorkToken) {
@@ -151,7 +175,9 @@ impl Worker {
 
     async fn remove_carried(&mut self) -> Result<(), (ScanError, RescanOrigin)> {
         let Some(Carried { paths, work, .. }) = self.carried.take() else { return Ok(()) };
+        self.announce_start(SyncScope::Paths);
         let outcome = sync::remove_gone(&self.context, paths, &work).await;
+        self.announce_end(SyncScope::Paths, &outcome);
         outcome.map_err(|error| (error, RescanOrigin { accept_removals: false, work }))
     }
 

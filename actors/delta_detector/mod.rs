@@ -28,8 +28,8 @@ use std::time::Duration;
 use actix::prelude::*;
 use musicfs_protocol::change::{RescanInbox, SettledInbox};
 use musicfs_protocol::{
-    ActorStats, ApplyDelta, Heartbeat, InboxReady, ListOrigin, PermitPool, Port, Probe, ReadCatalog, ReadRange,
-    RescanOrigin, ScanTable, StatPath,
+    ActorStats, ApplyDelta, EventLog, Heartbeat, InboxReady, ListOrigin, PermitPool, Port, Probe, ReadCatalog,
+    ReadRange, RescanOrigin, ScanTable, StatPath,
 };
 use musicfs_pure::ids::OriginId;
 
@@ -72,6 +72,8 @@ pub struct DeltaDetectorConfig {
     pub rescans: RescanInbox,
     /// Where progress is published.
     pub scans: Arc<ScanTable>,
+    /// Where the beginnings and ends of comparisons are published.
+    pub events: EventLog,
     /// Whether changes have been seen that have not settled: what is gone at one path may be about to show at another.
     pub is_settling: Arc<dyn Fn() -> bool + Send + Sync>,
 }

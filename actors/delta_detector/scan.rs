@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use musicfs_protocol::change::Change;
-use musicfs_protocol::fetch::{ListStep, MountedFolder};
+use musicfs_protocol::fetch::{ListStep, MountedFolder, NodeKind};
 use musicfs_protocol::{FetchError, ListPage, RescanOrigin, RootIdentity, ScanState, WorkToken};
 use musicfs_pure::ids::OriginPath;
 
@@ -105,6 +105,7 @@ async fn list_below(
             publish_page(context, &page);
         }
         listing.mounts.extend_from_slice(&page.mounts);
+        fail::fail_point!("delta_detector::page_listed");
         let next = page.next.clone();
         apply_page(context, &mut listing, page, work).await?;
         match next {
@@ -116,10 +117,14 @@ async fn list_below(
 
 fn publish_page(context: &OriginContext, page: &ListPage) {
     context.progress(|progress| {
-        progress.num_listed += page.steps.iter().filter(|step| matches!(step, ListStep::Entry { .. })).count() as u64;
+        progress.num_listed += page.steps.iter().filter(|step| is_file(step)).count() as u64;
         progress.num_links_left_out += page.links_left_out;
         progress.num_names_left_out += page.names_left_out;
     });
+}
+
+fn is_file(step: &ListStep) -> bool {
+    matches!(step, ListStep::Entry { stat, .. } if stat.kind == NodeKind::File)
 }
 
 /// Applies what a page shows and notes what it lacks.

@@ -22,6 +22,8 @@ use parking_lot::Mutex;
 
 use super::*;
 
+mod events;
+
 pub(super) fn path(text: &str) -> OriginPath {
     OriginPath::parse(text.as_bytes()).expect(text)
 }
@@ -202,11 +204,13 @@ impl CatalogState {
         self.files.insert(path, (file, entry));
     }
 
-    fn remove(&mut self, path: &OriginPath) {
+    fn remove(&mut self, path: &OriginPath) -> u64 {
         let (gone, stay) = std::mem::take(&mut self.files).into_iter().partition(|(file, _)| file.is_within(path));
         self.files = stay;
         let gone: BTreeMap<_, _> = gone;
+        let num_gone = gone.len() as u64;
         self.tombstones.extend(gone);
+        num_gone
     }
 }
 
@@ -215,14 +219,16 @@ impl Handler<ApplyDelta> for FakeWriter {
 
     fn handle(&mut self, delta: ApplyDelta, _: &mut Self::Context) -> Self::Result {
         let mut state = self.0.0.lock();
+        let mut applied = DeltaApplied::default();
         for change in delta.changes {
             match change {
                 Change::Folder { .. } => {}
                 Change::File { path, stat, keeps, tags } => {
                     assert!(tags != TagOutcome::Keep || keeps.is_some(), "new files have no tags to keep");
+                    applied.added += u64::from(keeps.is_none() && !state.files.contains_key(&path));
                     state.upsert(path, &stat, keeps);
                 }
-                Change::Removed { path } => state.remove(&path),
+                Change::Removed { path } => applied.removed += state.remove(&path),
                 Change::ListingComplete { root, mounts } => {
                     state.summary.listed_root = Some(root);
                     state.summary.listed_mounts = Some(mounts);
@@ -230,7 +236,7 @@ impl Handler<ApplyDelta> for FakeWriter {
                 Change::Withheld { paths } => state.summary.withheld = paths,
             }
         }
-        Ok(DeltaApplied::default())
+        Ok(applied)
     }
 }
 
@@ -314,6 +320,7 @@ pub(super) struct Bench {
     pub(super) settled: SettledInbox,
     pub(super) rescans: RescanInbox,
     pub(super) scans: Arc<ScanTable>,
+    pub(super) events: EventLog,
     pub(super) settling: Arc<AtomicBool>,
     pub(super) work: Work,
 }
@@ -336,6 +343,7 @@ impl Bench {
         };
         let settled = Inbox::new(1 << 20, |_, _| {}, |all| all);
         let rescans = Inbox::new(16, |_, _| {}, |all| all);
+        let events = EventLog::default();
         let config = DeltaDetectorConfig {
             origins: BTreeMap::from([(nas(), ports)]),
             catalog: Arc::clone(&catalog) as Arc<dyn ReadCatalog>,
@@ -343,6 +351,7 @@ impl Bench {
             settled: settled.clone(),
             rescans: rescans.clone(),
             scans: Arc::clone(&scans),
+            events: events.clone(),
             is_settling: {
                 let settling = Arc::clone(&settling);
                 Arc::new(move || settling.load(Ordering::SeqCst))
@@ -351,7 +360,7 @@ impl Bench {
         let detector = DeltaDetector::new(config, Arc::default()).start();
         settled.ready_port().bind(&detector);
         rescans.ready_port().bind(&detector);
-        Self { origin, catalog, settled, rescans, scans, settling, work: Work::default() }
+        Self { origin, catalog, settled, rescans, scans, events, settling, work: Work::default() }
     }
 
     pub(super) fn put(&self, name: &str, size: u64, ino: u64) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::*;
 use bytes::Bytes;
 use musicfs_protocol::fetch::Purpose;
+use musicfs_protocol::metrics::Facts;
 use musicfs_protocol::permit::{Lane, PermitPool};
 use musicfs_protocol::pool::ThreadPerJob;
 use musicfs_pure::ids::OriginPath;
@@ -134,7 +135,7 @@ async fn request_past_its_deadline_never_reaches_the_origin() {
     assert_eq!(read.err(), Some(FetchError::Timeout));
     assert_eq!((gated.asked.load(Ordering::SeqCst), permits.held()), (0, 0));
     assert_eq!(bench.stats.snapshot().failed, 2);
-    assert!(!bench.metrics.render().contains("fetcher_requests_total{"), "no request was made");
+    assert!(!bench.metrics.render(&Facts::default()).contains("fetcher_requests_total{"), "no request was made");
 }
 
 #[actix::test]
@@ -196,7 +197,7 @@ async fn failure_is_counted_with_its_text() {
     let numbers = bench.stats.snapshot();
     assert_eq!((numbers.handled, numbers.failed), (1, 1));
     assert!(numbers.last_error.is_some_and(|error| error.text.contains("unplugged")));
-    let text = bench.metrics.render();
+    let text = bench.metrics.render(&Facts::default());
     assert!(text.contains(r#"musicfs_fetcher_calls_total{op="list",outcome="error"} 1"#), "{text}");
 }
 
@@ -214,7 +215,7 @@ async fn real_file_is_read_with_its_permit_and_counted_by_purpose() {
     assert_eq!(permits.held(), 0);
     let changed = bench.addr.send(range(&permits, some_version(6), soon()).await).await.unwrap();
     assert_eq!((changed.err(), permits.held()), (Some(FetchError::Changed), 0));
-    let text = bench.metrics.render();
+    let text = bench.metrics.render(&Facts::default());
     assert!(text.contains(r#"musicfs_fetcher_fetched_bytes_total{origin="nas",purpose="tags"} 5"#), "{text}");
     assert!(text.contains(r#"musicfs_fetcher_requests_total{origin="nas",purpose="tags"} 2"#), "{text}");
     assert!(text.contains(r#"musicfs_fetcher_calls_total{op="stat",outcome="ok"} 1"#), "{text}");

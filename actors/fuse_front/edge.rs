@@ -13,7 +13,7 @@ use std::time::Instant;
 use fuser::ReplyStatfs;
 use musicfs_protocol::library::Source;
 use musicfs_protocol::pool::Pool;
-use musicfs_protocol::{ActorStats, Board, Metrics, ReadCatalog, ReadDirect, ReadyGate};
+use musicfs_protocol::{ActorStats, Board, EventLog, Happening, Metrics, ReadCatalog, ReadDirect, ReadyGate};
 use musicfs_pure::ids::{MAX_NAME_BYTES, OriginId};
 
 use super::art::{ArtBudget, ArtDecoder};
@@ -45,6 +45,8 @@ pub struct EdgeConfig {
     pub stats: Arc<ActorStats>,
     /// The daemon's metrics.
     pub metrics: Metrics,
+    /// Where opened files are published while somebody follows them.
+    pub events: EventLog,
     /// Takes embedded pictures out of what is stored.
     pub decode_art: ArtDecoder,
     /// Owner, group and umask of what is shown.
@@ -71,6 +73,7 @@ pub struct Edge {
     waiting: Arc<Waiting>,
     gate: Arc<ReadyGate>,
     board: Arc<Board>,
+    events: EventLog,
     statfs_path: PathBuf,
     allows_mmap_of_direct_io: AtomicBool,
 }
@@ -93,6 +96,7 @@ impl Edge {
             waiting,
             gate: config.gate,
             board: config.board,
+            events: config.events,
             statfs_path: config.statfs_path,
             allows_mmap_of_direct_io: AtomicBool::new(false),
         })
@@ -159,6 +163,14 @@ impl Edge {
     pub(super) fn report(&self, source: &Source, failure: &Failure) {
         if failure.concerns_origin() {
             self.board.record_error(format!("{}:{}", source.origin, source.path), failure.to_string());
+        }
+    }
+
+    /// Says that a file was opened, when that interests anybody.
+    pub(super) fn publish_open(&self, source: &Source) {
+        if self.events.wants_opens() {
+            let (origin, path) = (source.origin.clone(), source.path.clone());
+            self.events.publish(Happening::FileOpened { origin, path });
         }
     }
 

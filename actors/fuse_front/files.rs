@@ -161,6 +161,7 @@ impl Edge {
         match opened.map_err(Failure::from).and_then(|file| self.content_of(plan, file)) {
             Ok(content) => {
                 let flags = self.open_flags(&content);
+                self.publish_open(&plan.source);
                 let (node, attr, source) = (plan.node, plan.attr.clone(), plan.source.clone());
                 let handle = self.handles.insert(OpenFile { node, attr, source, content });
                 call.answer(|reply| reply.opened(FileHandle(handle), flags));

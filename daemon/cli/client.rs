@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use musicfs_actors::control_server::connect_now;
-use musicfs_protocol::wire::{HelloRequest, MAX_LINE_BYTES, Method, PROTOCOL, call_line, method, parse_answer};
+use musicfs_protocol::wire::{
+    HelloRequest, MAX_LINE_BYTES, Method, Notice, PROTOCOL, call_line, method, parse_answer, parse_notice,
+};
 
 use super::exit::CliError;
 
@@ -60,6 +62,18 @@ impl Client {
         }
         let result = answer.into_outcome()?;
         serde_json::from_str(result.get()).map_err(malformed)
+    }
+
+    /// Waits for what the daemon tells unasked, for as long as it takes.
+    pub(super) fn next_notice(&mut self) -> Result<Notice, CliError> {
+        self.reader.get_mut().set_read_timeout(None).map_err(connection_failed)?;
+        let line = self.read_line()?;
+        parse_notice(&line).ok_or_else(|| CliError::NoAnswer { reason: "a line is no notice".to_owned() })
+    }
+
+    /// Whether the next notice has begun to come in.
+    pub(super) fn has_more(&self) -> bool {
+        !self.reader.buffer().is_empty()
     }
 
     fn read_line(&mut self) -> Result<Vec<u8>, CliError> {

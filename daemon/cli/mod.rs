@@ -7,6 +7,7 @@
 mod client;
 mod config_verbs;
 mod daemon_verbs;
+mod event_verbs;
 mod exit;
 mod library_verbs;
 mod output;
@@ -116,6 +117,7 @@ pub fn run(cli: &Cli, surroundings: Surroundings, out: &mut dyn Write) -> Result
         Verb::Origin(OriginVerb::Rescan { name, accept_removals }) => {
             daemon_verbs::origin_rescan(&mut ctx, name, *accept_removals)
         }
+        Verb::Events(args) => event_verbs::events(&mut ctx, args),
         Verb::Wait(args) => waiting::wait(&mut ctx, args.goal.into(), args.timeout),
         Verb::Stop => waiting::stop(&mut ctx),
         Verb::Why(arg) => library_verbs::why(&mut ctx, &arg.path),

@@ -28,6 +28,11 @@ struct Daemon {
 
 impl Daemon {
     fn playing(play: Play) -> Self {
+        Self::telling(play, &[])
+    }
+
+    /// One that tells these notices after every answer; an empty one ends it.
+    fn telling(play: Play, notices: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let listener = UnixListener::bind(folder.path().join("s")).expect("binds");
         let calls = Arc::new(Mutex::new(Vec::new()));
@@ -52,6 +57,14 @@ impl Daemon {
                     }
                 };
                 writeln!(writer, "{answer}").expect("sends");
+                if method == "hello" {
+                    continue;
+                }
+                for notice in notices {
+                    if notice.is_empty() || writeln!(writer, "{notice}").is_err() {
+                        return;
+                    }
+                }
             }
         });
         Self { folder, calls, thread: Some(thread) }
@@ -238,6 +251,52 @@ fn tree_follows_the_cursor_to_the_end() {
     let (_, text) = daemon.run(&["tree", "--json"]);
     let document: Value = serde_json::from_str(&text).expect("one document");
     assert_eq!(document["entries"].as_array().map(Vec::len), Some(3));
+}
+
+/// A daemon that tells of two events, of one that it lost, and of the end of the past.
+fn playing_events() -> Daemon {
+    const NOTICES: &[&str] = &[
+        r#"{"jsonrpc":"2.0","method":"events.event","params":{"seq":1,"unix_ms":0,"type":"daemon.ready"}}"#,
+        r#"{"jsonrpc":"2.0","method":"events.lagged","params":{"missed":3}}"#,
+        r#"{"jsonrpc":"2.0","method":"events.event","params":{"seq":5,"unix_ms":0,"type":"disk.new","a":1}}"#,
+        r#"{"jsonrpc":"2.0","method":"events.caught_up","params":{}}"#,
+    ];
+    Daemon::telling(|_, _| Ok(json!({})), NOTICES)
+}
+
+#[test]
+fn events_end_with_the_past_and_are_lines_for_scripts() {
+    let daemon = playing_events();
+    let (outcome, text) = daemon.run(&["events", "--type", "daemon"]);
+    assert_eq!(exit(&outcome), Exit::Done);
+    assert_eq!(
+        text,
+        "1970-01-01T00:00:00Z  daemon.ready\n\
+         -                     events.lagged       missed=3\n\
+         1970-01-01T00:00:00Z  disk.new            a=1\n"
+    );
+    assert_eq!(daemon.calls(), [("events.subscribe".to_owned(), json!({"types": ["daemon"], "recall": true}))]);
+    let (outcome, text) = playing_events().run(&["events", "--json"]);
+    assert_eq!(exit(&outcome), Exit::Done);
+    assert_eq!(
+        text,
+        "{\"seq\":1,\"unix_ms\":0,\"type\":\"daemon.ready\"}\n\
+         {\"missed\":3,\"type\":\"events.lagged\"}\n\
+         {\"seq\":5,\"unix_ms\":0,\"type\":\"disk.new\",\"a\":1}\n"
+    );
+}
+
+#[test]
+fn followed_events_end_well_only_with_a_daemon_that_said_so() {
+    const STOPPING: &[&str] = &[
+        r#"{"jsonrpc":"2.0","method":"events.caught_up","params":{}}"#,
+        r#"{"jsonrpc":"2.0","method":"events.event","params":{"seq":1,"unix_ms":0,"type":"daemon.stopping"}}"#,
+        "",
+    ];
+    let daemon = Daemon::telling(|_, _| Ok(json!({})), STOPPING);
+    assert_eq!(exit(&daemon.run(&["events", "--follow"]).0), Exit::Done);
+    let daemon = Daemon::telling(|_, _| Ok(json!({})), &[""]);
+    assert!(matches!(daemon.run(&["events", "--follow"]).0, Err(CliError::ConnectionLost)));
 }
 
 #[test]

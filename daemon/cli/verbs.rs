@@ -67,6 +67,8 @@ pub enum Verb {
     Actors,
     /// Print every metric as OpenMetrics text.
     Metrics,
+    /// Print what happened to origins, actors, files and the daemon.
+    Events(EventsArgs),
     /// Print a part of the library, or all of it.
     Tree(TreeArgs),
     /// Print the tags of a track.
@@ -103,6 +105,18 @@ pub struct PathArg {
 pub struct TreeArgs {
     /// A path as `why` takes it [default: the whole library].
     pub path: Option<OsString>,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what happens from now on, until the daemon ends.
+    #[arg(long)]
+    pub follow: bool,
+    /// Print events of this type only, like `file.added`, or of all types that begin with this word, like `file`. Opened
+    /// files (`file.opened`) are remembered only while somebody follows them.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
 }
 
 /// Arguments of `wait`.

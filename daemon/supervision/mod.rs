@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::prelude::*;
-use musicfs_protocol::{ActorStats, Board, Standing, StopDaemon, Work, WorkToken};
+use musicfs_protocol::{ActorStats, Board, EventLog, Happening, Standing, StopDaemon, Work, WorkToken};
 use musicfs_pure::restart::{Remedy, RestartPolicy};
 use tokio::sync::watch;
 
@@ -81,6 +81,7 @@ struct Managed {
 pub struct Supervisor {
     actors: Vec<Managed>,
     board: Arc<Board>,
+    events: EventLog,
     work: Work,
     rescan: Rescan,
     limits: Limits,
@@ -94,13 +95,14 @@ impl Supervisor {
     /// A supervisor of no actors yet. `stop` is told when the daemon must end.
     pub fn new(
         board: Arc<Board>,
+        events: EventLog,
         work: Work,
         rescan: Rescan,
         limits: Limits,
         stop: watch::Sender<Option<StopReason>>,
     ) -> Self {
         let (frozen, last_tick) = (BTreeSet::new(), Instant::now());
-        Self { actors: Vec::new(), board, work, rescan, limits, stop, frozen, last_tick }
+        Self { actors: Vec::new(), board, events, work, rescan, limits, stop, frozen, last_tick }
     }
 
     fn start_actor(&mut self, index: usize, ctx: &mut Context<Self>) {
@@ -144,6 +146,7 @@ impl Supervisor {
                 managed.state = State::Parked;
                 managed.standing.send_replace(Standing::Parked);
                 managed.stats.set_parked(true);
+                self.events.publish(Happening::ActorParked { actor: name, reason: why.to_owned() });
             }
         }
     }
@@ -164,6 +167,8 @@ impl Supervisor {
                 tokens.push(work);
                 managed.stats.restarted();
                 tracing::warn!(actor = %managed.spec.name, "actor started again");
+                let (actor, restarts) = (Arc::clone(&managed.spec.name), managed.stats.snapshot().restarts);
+                self.events.publish(Happening::ActorRestarted { actor, restarts });
             }
             self.start_actor(member, ctx);
         }

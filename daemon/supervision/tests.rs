@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use musicfs_protocol::board::ActorSnapshot;
-use musicfs_protocol::{Board, Deadline, Heartbeat, Incarnation, Port, PortError, StopDaemon, Work};
+use musicfs_protocol::{
+    Board, Deadline, EventFilter, EventLog, Happening, Heartbeat, Incarnation, Port, PortError, StopDaemon, Work,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{ActorSpec, Group, Limits, StartActors, StopActors, StopReason, Supervisor};
@@ -92,6 +94,7 @@ const FREEZE: Duration = Duration::from_millis(800);
 struct Bench {
     supervisor: Addr<Supervisor>,
     board: Arc<Board>,
+    events: EventLog,
     work: Work,
     num_rescans: Arc<AtomicU32>,
     stopped: watch::Receiver<Option<StopReason>>,
@@ -105,9 +108,10 @@ fn supervise(specs: Vec<ActorSpec>) -> Bench {
         counted.fetch_add(1, Ordering::SeqCst);
     });
     let limits = Limits { freeze: FREEZE, frozen_threads: 2 };
-    let supervisor = Supervisor::new(Arc::clone(&board), work.clone(), rescan, limits, stop).start();
+    let events = EventLog::default();
+    let supervisor = Supervisor::new(Arc::clone(&board), events.clone(), work.clone(), rescan, limits, stop).start();
     supervisor.do_send(StartActors(specs));
-    Bench { supervisor, board, work, num_rescans, stopped }
+    Bench { supervisor, board, events, work, num_rescans, stopped }
 }
 
 impl Bench {
@@ -264,6 +268,11 @@ async fn burst_of_failures_parks_the_actor_and_nobody_waits_for_it() {
     assert_eq!(subject.which().await, Err(PortError::Down));
     let numbers = bench.numbers(&subject);
     assert_eq!((numbers.failed, numbers.restarts, numbers.running), (6, 5, false));
+    let told = bench.events.recall(EventFilter::default()).next().await.events;
+    let restart = |restarts| Happening::ActorRestarted { actor: "victim".into(), restarts };
+    let told: Vec<_> = told.iter().map(|event| event.what.clone()).collect();
+    assert_eq!(told[..5], [1, 2, 3, 4, 5].map(restart));
+    assert!(matches!(&told[5..], [Happening::ActorParked { actor, .. }] if **actor == *"victim"), "{told:?}");
     assert_eq!(bench.work.pending(), 0);
 }
 

@@ -158,6 +158,34 @@ pub fn call_line<P: Serialize>(id: u64, method: &str, params: &P) -> Result<Vec<
     Ok(line)
 }
 
+#[derive(Serialize)]
+struct OutgoingNotice<'a, P> {
+    jsonrpc: &'static str,
+    method: &'a str,
+    params: &'a P,
+}
+
+/// The line that tells a client something unasked, with its newline.
+pub fn notice_line<P: Serialize>(method: &str, params: &P) -> Result<Vec<u8>, serde_json::Error> {
+    let mut line = serde_json::to_vec(&OutgoingNotice { jsonrpc: "2.0", method, params })?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// What a server tells unasked, as a client sees it.
+#[derive(Debug, Deserialize)]
+pub struct Notice {
+    /// What it is about.
+    pub method: String,
+    /// What it says.
+    pub params: Box<RawValue>,
+}
+
+/// Takes the line of a notice apart; nothing when it is an answer.
+pub fn parse_notice(line: &[u8]) -> Option<Notice> {
+    serde_json::from_slice(line).ok()
+}
+
 /// An answer as a client sees it.
 #[derive(Debug, Deserialize)]
 pub struct Answer {
@@ -221,6 +249,15 @@ mod tests {
     fn error_answer_is_frozen_to_the_byte() {
         let line = answer_line(None, &Err(RpcError::new(code::PARSE_ERROR, "no")));
         assert_eq!(line, b"{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700,\"message\":\"no\"}}\n");
+    }
+
+    #[test]
+    fn notice_is_frozen_to_the_byte_and_told_apart_from_an_answer() {
+        let line = notice_line("events.lagged", &crate::wire::LaggedNotice { missed: 3 }).expect("serialises");
+        assert_eq!(line, b"{\"jsonrpc\":\"2.0\",\"method\":\"events.lagged\",\"params\":{\"missed\":3}}\n");
+        let notice = parse_notice(&line).expect("a notice");
+        assert_eq!((notice.method.as_str(), notice.params.get()), ("events.lagged", "{\"missed\":3}"));
+        assert!(parse_notice(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}").is_none());
     }
 
     #[test]

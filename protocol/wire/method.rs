@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     ActorsReply, ConfigReply, Empty, HelloReply, HelloRequest, MetricsReply, OriginListReply, PathRequest,
-    RescanRequest, StatusReply, StopReply, TagsReply, TreeReply, TreeRequest, WaitReply, WaitRequest, WhyReply,
+    RescanRequest, StatusReply, StopReply, SubscribeRequest, TagsReply, TreeReply, TreeRequest, WaitReply, WaitRequest,
+    WhyReply,
 };
 
 /// A method of the control socket.
@@ -63,6 +64,10 @@ methods! {
     OriginList = "origin.list", Empty => OriginListReply;
     /// Compare an origin with what is known of it.
     OriginRescan = "origin.rescan", RescanRequest => Empty;
+    /// Send events as notices on this connection from now on.
+    Subscribe = "events.subscribe", SubscribeRequest => Empty;
+    /// Send no more events.
+    Unsubscribe = "events.unsubscribe", Empty => Empty;
     /// The configuration that the daemon runs with.
     Config = "config.show", Empty => ConfigReply;
 }

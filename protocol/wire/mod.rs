@@ -11,6 +11,7 @@
 
 mod daemon;
 mod envelope;
+mod event;
 mod library;
 pub mod method;
 mod origin;
@@ -19,7 +20,11 @@ pub use daemon::{
     ActorRow, ActorsReply, ConfigReply, HelloReply, HelloRequest, MetricsReply, StatusReply, StopReply, WaitFor,
     WaitReply, WaitRequest,
 };
-pub use envelope::{Answer, Call, Refusal, RpcError, answer_line, call_line, code, parse_answer, parse_call};
+pub use envelope::{
+    Answer, Call, Notice, Refusal, RpcError, answer_line, call_line, code, notice_line, parse_answer, parse_call,
+    parse_notice,
+};
+pub use event::{EventBody, EventNotice, LaggedNotice, SubscribeRequest, notice};
 pub use library::{
     EntryKind, FileVersion, PathRequest, Tags, TagsReply, TreeEntry, TreeReply, TreeRequest, WhyReply, WhySource,
     WireTime,

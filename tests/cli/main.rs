@@ -8,6 +8,8 @@
 mod support;
 
 mod config;
+mod events;
 mod layers;
+mod metrics;
 mod usage;
 mod verbs;

@@ -2,14 +2,12 @@
 //!
 //! `--json` is one document, whatever the verb; words are for people and are only checked for what they must name.
 
-use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
-use crate::support::metrics::sum;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 use crate::support::tree::{files, ino};
@@ -150,40 +148,6 @@ fn actors_are_the_boxes_of_the_picture_and_all_run() {
     }
     let words = daemon.cli(&["actors"]).ok().out();
     assert!(words.contains("delta_detector"), "{words}");
-    daemon.stop();
-}
-
-#[test]
-fn metrics_are_openmetrics_text_and_each_is_moved_by_its_action() {
-    let home = home();
-    let daemon = home.start();
-    let text = daemon.metrics();
-    assert!(text.ends_with("# EOF\n"), "{text}");
-    let value = |name: &str| sum(&daemon.metrics(), name, &[]);
-    let moved = |name: &str, action: &dyn Fn()| {
-        let before = value(name);
-        action();
-        assert!(value(name) > before, "{name} was not moved");
-    };
-    let read = || drop(fs::read(home.shown(SHOWN)).unwrap());
-    moved("musicfs_fuse_requests_total", &read);
-    moved("musicfs_fuse_read_bytes_total", &read);
-    moved("musicfs_control_connections_total", &|| drop(daemon.cli(&["status"]).ok()));
-    let add = |number: u32| {
-        let track = Track::new("Artist", "Album", number, "More");
-        home.put(&format!("{number}.flac"), &track.flac());
-        daemon.idle();
-    };
-    moved("musicfs_watcher_events_total", &|| add(3));
-    moved("musicfs_catalog_changes_total", &|| add(4));
-    moved("musicfs_invalidator_entries_total", &|| add(5));
-    moved("musicfs_fetcher_fetched_bytes_total", &|| add(6));
-    moved("musicfs_fetcher_requests_total", &|| add(7));
-    moved("musicfs_fetcher_calls_total", &|| {
-        daemon.cli(&["origin", "rescan", "a"]).ok();
-        daemon.idle();
-    });
-    assert_eq!((value("musicfs_fuse_panics_total"), value("musicfs_watcher_overflows_total")), (0, 0));
     daemon.stop();
 }
 

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Actor;
+use futures_util::FutureExt;
 use musicfs_protocol::change::{ApplyDelta, Change, DeltaApplied, Heartbeat, TreeInbox};
 use musicfs_protocol::library::CatalogError;
-use musicfs_protocol::{ActorStats, Deadline, Inbox, Metrics, Work};
+use musicfs_protocol::metrics::Facts;
+use musicfs_protocol::{ActorStats, Deadline, EventFilter, EventLog, Happening, Inbox, Metrics, Work};
 use musicfs_pure::ids::Ino;
 use musicfs_pure::version::Timestamp;
 
-use super::{Fixture, origin, removed, track};
+use super::{Fixture, moved, origin, path, removed, track};
 use crate::catalog::Catalog;
 
 struct Running {
@@ -23,6 +25,7 @@ struct Running {
     stats: Arc<ActorStats>,
     metrics: Metrics,
     work: Work,
+    events: EventLog,
 }
 
 impl Running {
@@ -34,12 +37,14 @@ impl Running {
             stats: Arc::default(),
             metrics: Metrics::default(),
             work: Work::default(),
+            events: EventLog::default(),
         }
     }
 
     fn actor(&self) -> Catalog {
         let shared = Arc::clone(&self.fixture.shared);
-        Catalog::new(shared, self.tree.clone(), Arc::clone(&self.stats), self.metrics.clone(), self.work.clone())
+        let (stats, metrics) = (Arc::clone(&self.stats), self.metrics.clone());
+        Catalog::new(shared, self.tree.clone(), stats, metrics, self.work.clone(), self.events.clone())
     }
 
     fn delta(&self, name: &str, changes: Vec<Change>) -> ApplyDelta {
@@ -69,8 +74,34 @@ async fn delta_is_applied_announced_and_counted() {
     drop(announced);
     running.idle().await;
     assert_eq!(running.stats.snapshot().handled, 1);
-    let text = running.metrics.render();
+    let text = running.metrics.render(&Facts::default());
     assert!(text.contains(r#"musicfs_catalog_changes_total{op="added",outcome="ok"} 1"#), "{text}");
+}
+
+#[actix::test]
+async fn what_happens_to_files_is_published_once_it_is_committed() {
+    let running = Running::new();
+    let catalog = running.actor().start();
+    let mut follower = running.events.follow(EventFilter::default());
+    let mut published = async |name: &str, changes: Vec<Change>| {
+        catalog.send(running.delta(name, changes)).await.unwrap().unwrap();
+        let batches = std::iter::from_fn(|| follower.next().now_or_never());
+        batches.flat_map(|batch| batch.events).map(|event| event.what.clone()).collect::<Vec<_>>()
+    };
+    let (o, a, b) = (origin("o"), path("a/1.mp3"), path("a/2.mp3"));
+    let added = published("o", vec![track("a/1.mp3", 1, "A", "", "T")]).await;
+    assert_eq!(added, [Happening::FileAdded { origin: o.clone(), path: a.clone() }]);
+    assert_eq!(published("o", vec![track("a/1.mp3", 1, "A", "", "T")]).await, [], "nothing is new");
+    let changed = published("o", vec![track("a/1.mp3", 1, "A", "", "U")]).await;
+    assert_eq!(changed, [Happening::FileChanged { origin: o.clone(), path: a.clone() }]);
+    let file = running.fixture.file_at("a/1.mp3");
+    let renamed = published("o", vec![moved("a/2.mp3", 1, file)]).await;
+    assert_eq!(renamed, [Happening::FileMoved { origin: o.clone(), path: b.clone(), from: a }]);
+    // a folder that goes takes each of its files
+    let gone = published("o", vec![removed("a")]).await;
+    assert_eq!(gone, [Happening::FileRemoved { origin: o.clone(), path: b.clone() }]);
+    let back = published("o", vec![track("a/2.mp3", 1, "A", "", "U")]).await;
+    assert_eq!(back, [Happening::FileAdded { origin: o, path: b }], "as the count of what was applied has it");
 }
 
 #[actix::test]

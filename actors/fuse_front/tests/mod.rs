@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use musicfs_protocol::metrics::OpLabels;
 use musicfs_protocol::pool::{Pool, ThreadPerJob};
-use musicfs_protocol::{Board, Metrics, ReadyGate};
+use musicfs_protocol::{Board, EventLog, Metrics, ReadyGate};
 use musicfs_pure::ids::{Ino, OriginId};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -44,6 +44,7 @@ struct Library {
     gate: Arc<ReadyGate>,
     board: Arc<Board>,
     metrics: Metrics,
+    events: EventLog,
     dir: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -109,6 +110,7 @@ fn edge_over(dir: &Path, wishes: Wishes) -> (Arc<Edge>, Arc<FakeCatalog>, Arc<Fo
         board: Arc::clone(&parts.board),
         stats: parts.board.actor("fuse_front"),
         metrics: parts.metrics.clone(),
+        events: parts.events.clone(),
         decode_art: wishes.decode_art,
         ownership: owner(),
         statfs_path: dir.to_owned(),
@@ -127,6 +129,7 @@ struct EdgeParts {
     gate: Arc<ReadyGate>,
     board: Arc<Board>,
     metrics: Metrics,
+    events: EventLog,
 }
 
 impl Library {
@@ -147,8 +150,8 @@ impl Library {
         let mountpoint = dir.path().join("library");
         std::fs::create_dir(&mountpoint).expect("mountpoint made");
         let mounted = mount(&MountConfig { mountpoint, allow_other, num_threads: 2 }, &edge).expect("mounted");
-        let EdgeParts { gate, board, metrics } = parts;
-        Some(Self { mounted, edge, catalog, reader, gate, board, metrics, dir, _turn: turn })
+        let EdgeParts { gate, board, metrics, events } = parts;
+        Some(Self { mounted, edge, catalog, reader, gate, board, metrics, events, dir, _turn: turn })
     }
 
     /// A path in the mount.

@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use musicfs_protocol::pool::{Job, Pool, PoolError, ThreadPerJob};
+use musicfs_protocol::{EventFilter, Happening};
+use musicfs_pure::ids::OriginPath;
 
 use super::{Library, Wishes, pattern, run, shell, wait_until};
 
@@ -43,6 +46,23 @@ fn bytes_read_from_memory_equal_the_plain_file() {
     assert!(all == bytes);
     assert!(library.metrics.fuse_read_bytes.get() >= LARGE_BYTES as u64);
     assert!(library.count("read", true) > 0 && library.count("open", true) == 2);
+}
+
+#[test]
+fn open_is_published_while_somebody_follows_it() {
+    let Some(library) = Library::new() else { return };
+    library.add_file("a.flac", b"x");
+    let open = || drop(File::open(library.path("a.flac")).expect("opened"));
+    open();
+    assert_eq!(library.events.snapshot().published, 0, "nobody listened");
+    let mut follower = library.events.follow(EventFilter::default());
+    open();
+    let events: Vec<_> = std::iter::from_fn(|| follower.next().now_or_never()).flat_map(|batch| batch.events).collect();
+    let opened = Happening::FileOpened { origin: super::origin(), path: OriginPath::parse(b"a.flac").expect("a path") };
+    assert_eq!(events.iter().map(|event| &event.what).collect::<Vec<_>>(), [&opened]);
+    drop(follower);
+    open();
+    assert_eq!(library.events.snapshot().published, 1);
 }
 
 #[test]
