@@ -52,6 +52,7 @@ impl ExitReason {
             Self::Requested => "requested",
             Self::Unmounted => "unmounted",
             Self::Frozen => "frozen",
+            Self::Unsupervised => "unsupervised",
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use musicfs_actors::control_server::connect_now;
 use musicfs_protocol::wire::{
@@ -47,6 +47,32 @@ impl Client {
         request: &M::Request,
         limit: Option<Duration>,
     ) -> Result<M::Reply, CliError> {
+        self.send::<M>(request, limit)?;
+        let line = self.read_line()?;
+        self.result_of::<M>(&line)
+    }
+
+    /// Makes a call and does something every `tick` until its answer has come.
+    pub(super) fn call_watched<M: Method>(
+        &mut self,
+        request: &M::Request,
+        limit: Option<Duration>,
+        tick: Duration,
+        mut watch: impl FnMut() -> Result<(), CliError>,
+    ) -> Result<M::Reply, CliError> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        self.send::<M>(request, Some(tick))?;
+        let mut line = Vec::new();
+        loop {
+            match self.read_more(&mut line) {
+                Ok(()) => return self.result_of::<M>(&line),
+                Err(CliError::TimedOut { .. }) if deadline.is_none_or(|deadline| Instant::now() < deadline) => watch()?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send<M: Method>(&mut self, request: &M::Request, limit: Option<Duration>) -> Result<(), CliError> {
         self.last_id += 1;
         let call = call_line(self.last_id, M::NAME, request).map_err(malformed)?;
         // A limit of zero would mean none.
@@ -54,8 +80,11 @@ impl Client {
         let stream = self.reader.get_mut();
         stream.set_read_timeout(limit).map_err(connection_failed)?;
         stream.set_write_timeout(limit).map_err(connection_failed)?;
-        stream.write_all(&call).map_err(connection_failed)?;
-        let answer = parse_answer(&self.read_line()?).map_err(malformed)?;
+        stream.write_all(&call).map_err(connection_failed)
+    }
+
+    fn result_of<M: Method>(&self, line: &[u8]) -> Result<M::Reply, CliError> {
+        let answer = parse_answer(line).map_err(malformed)?;
         // An answer without an id refuses the connection as a whole.
         if answer.id.is_some_and(|id| id != self.last_id) {
             return Err(CliError::NoAnswer { reason: "the answer belongs to no call".to_owned() });
@@ -78,10 +107,17 @@ impl Client {
 
     fn read_line(&mut self) -> Result<Vec<u8>, CliError> {
         let mut line = Vec::new();
+        self.read_more(&mut line)?;
+        Ok(line)
+    }
+
+    /// Reads to the end of a line that may have begun to come in before the time was up.
+    fn read_more(&mut self, line: &mut Vec<u8>) -> Result<(), CliError> {
         let limit = MAX_LINE_BYTES as u64 + 1;
-        self.reader.by_ref().take(limit).read_until(b'\n', &mut line).map_err(connection_failed)?;
+        let left = limit.saturating_sub(line.len() as u64);
+        self.reader.by_ref().take(left).read_until(b'\n', line).map_err(connection_failed)?;
         match line.last() {
-            Some(b'\n') => Ok(line),
+            Some(b'\n') => Ok(()),
             Some(_) if line.len() as u64 >= limit => {
                 Err(CliError::NoAnswer { reason: "the answer is too long".to_owned() })
             }

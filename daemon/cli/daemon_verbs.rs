@@ -7,20 +7,26 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, RescanRequest, StatusReply, method};
+use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, StatusReply, method};
 
 use super::Context;
 use super::client::CALL_LIMIT;
 use super::exit::CliError;
 use super::output::{dated, fields, moment, printable, seconds, table};
-use crate::{ExitReason, config, logging};
+use crate::logging::{self, LogSurroundings};
+use crate::{ExitReason, config};
 
 /// Runs the daemon in this process until it is stopped.
 pub(super) fn mount(ctx: &mut Context<'_>) -> Result<(), CliError> {
     let loaded = config::load(&ctx.flags, &ctx.surroundings);
     let config = loaded.config?;
-    let directives = ctx.surroundings.variable("MUSICFS_LOG").and_then(|text| text.to_str());
-    logging::init(&config.log, directives)?;
+    let log = logging::init(
+        &config.log,
+        LogSurroundings {
+            directives: ctx.surroundings.variable("MUSICFS_LOG").and_then(|text| text.to_str()),
+            journal_stream: ctx.surroundings.variable("JOURNAL_STREAM"),
+        },
+    )?;
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -30,7 +36,9 @@ pub(super) fn mount(ctx: &mut Context<'_>) -> Result<(), CliError> {
             announce_mounted(&mountpoint);
         }
     };
-    match crate::run(config, on_ready) {
+    let outcome = crate::run(config, on_ready);
+    log.flush();
+    match outcome {
         Ok(ExitReason::Frozen) => Err(CliError::Frozen),
         Ok(ExitReason::Unsupervised) => Err(CliError::Unsupervised),
         Ok(ExitReason::Signal | ExitReason::Requested | ExitReason::Unmounted) => Ok(()),
@@ -115,15 +123,6 @@ fn problems_text(origin: &OriginRow) -> String {
 pub(super) fn origin_list(ctx: &mut Context<'_>) -> Result<(), CliError> {
     let reply = ctx.connect()?.call::<method::OriginList>(&Empty {}, Some(CALL_LIMIT))?;
     ctx.print(&reply, |reply| origins_text(&reply.origins))
-}
-
-pub(super) fn origin_rescan(ctx: &mut Context<'_>, name: &str, accept_removals: bool) -> Result<(), CliError> {
-    let request = RescanRequest { name: name.to_owned(), accept_removals };
-    let reply = ctx.connect()?.call::<method::OriginRescan>(&request, Some(CALL_LIMIT))?;
-    if ctx.json {
-        return ctx.print(&reply, |_| String::new());
-    }
-    ctx.say("the rescan has been asked for; `musicfs wait --for idle` waits for its end")
 }
 
 pub(super) fn actors(ctx: &mut Context<'_>) -> Result<(), CliError> {

@@ -76,6 +76,14 @@ pub enum CliError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A scan that was waited for did not come to a good end.
+    #[error("origin {origin} could not be compared: {reason}; `musicfs origin list` shows how it is")]
+    Unscanned {
+        /// Which origin.
+        origin: String,
+        /// Why.
+        reason: String,
+    },
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -122,6 +130,7 @@ impl CliError {
             | Self::Refused(_)
             | Self::OtherProtocol { .. }
             | Self::NoAnswer { .. }
+            | Self::Unscanned { .. }
             | Self::Daemon { .. }
             | Self::Frozen
             | Self::Unsupervised

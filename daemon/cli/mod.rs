@@ -12,6 +12,7 @@ mod exit;
 mod library_verbs;
 mod output;
 mod process;
+mod progress;
 mod verbs;
 mod waiting;
 
@@ -114,8 +115,8 @@ pub fn run(cli: &Cli, surroundings: Surroundings, out: &mut dyn Write) -> Result
         Verb::Actors => daemon_verbs::actors(&mut ctx),
         Verb::Metrics => daemon_verbs::metrics(&mut ctx),
         Verb::Origin(OriginVerb::List) => daemon_verbs::origin_list(&mut ctx),
-        Verb::Origin(OriginVerb::Rescan { name, accept_removals }) => {
-            daemon_verbs::origin_rescan(&mut ctx, name, *accept_removals)
+        Verb::Origin(OriginVerb::Rescan { name, accept_removals, wait }) => {
+            waiting::rescan(&mut ctx, name, *accept_removals, *wait)
         }
         Verb::Events(args) => event_verbs::events(&mut ctx, args),
         Verb::Wait(args) => waiting::wait(&mut ctx, args.goal.into(), args.timeout),

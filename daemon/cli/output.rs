@@ -44,6 +44,12 @@ pub(super) fn document(out: &mut dyn Write, value: &impl serde::Serialize) -> io
     out.write_all(b"\n")
 }
 
+/// One JSON document on a line of its own: for verbs that print more than one.
+pub(super) fn json_line(out: &mut dyn Write, value: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    out.write_all(b"\n")
+}
+
 /// A moment as text, to the second.
 pub(super) fn moment(unix_ms: u64) -> String {
     let at = UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)).filter(|at| is_writable(*at));

@@ -166,6 +166,9 @@ pub enum OriginVerb {
         /// Believe a listing that looks like a lost disk: forget what it does not show.
         #[arg(long)]
         accept_removals: bool,
+        /// Wait until everything that it finds is in the library, and fail when it cannot come to its end.
+        #[arg(long)]
+        wait: bool,
     },
 }
 

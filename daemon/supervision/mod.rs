@@ -146,7 +146,7 @@ impl Supervisor {
                 managed.state = State::Parked;
                 managed.standing.send_replace(Standing::Parked);
                 managed.stats.set_parked(true);
-                self.events.publish(Happening::ActorParked { actor: name, reason: why.to_owned() });
+                self.events.publish(Happening::ActorParked { actor: Arc::clone(name), reason: why.to_owned() });
             }
         }
     }

@@ -10,6 +10,8 @@ mod support;
 mod config;
 mod events;
 mod layers;
+mod log;
 mod metrics;
+mod progress;
 mod usage;
 mod verbs;

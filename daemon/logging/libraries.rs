@@ -1,0 +1,60 @@
+//! What libraries say through the `log` crate, in the same log; one of their errors is none here.
+//!
+//! When a reader is interrupted, fuser answers the interruption, and the kernel may have closed the matter by then: the
+//! write of the answer fails with ENOENT. Nobody waits for that answer and nothing is wrong, so fuser's error line about
+//! it is worth a `debug`. Whatever else fails when a reply is sent stays an error.
+
+use log::{Level, Log, Metadata, Record};
+use tracing_log::{AsLog, LogTracer};
+
+/// ENOENT, as `io::Error` writes it.
+const NOBODY_WAITS: &str = "(os error 2)";
+
+struct Bridge(LogTracer);
+
+impl Log for Bridge {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mut same = Record::builder();
+        same.args(*record.args()).target(record.target()).level(level_of(record));
+        same.module_path(record.module_path()).file(record.file()).line(record.line());
+        self.0.log(&same.build());
+    }
+
+    fn flush(&self) {}
+}
+
+/// How much a line of a library matters here.
+fn level_of(record: &Record<'_>) -> Level {
+    let is_of_reply = record.level() == Level::Error && record.target().split_once("::") == Some(("fuser", "reply"));
+    if is_of_reply && record.args().to_string().ends_with(NOBODY_WAITS) { Level::Debug } else { record.level() }
+}
+
+/// Leads what libraries log to `tracing`.
+pub(super) fn install() -> Result<(), log::SetLoggerError> {
+    log::set_boxed_logger(Box::new(Bridge(LogTracer::new())))?;
+    log::set_max_level(tracing::level_filters::LevelFilter::current().as_log());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn level(target: &str, level: Level, text: &str) -> Level {
+        level_of(&Record::builder().target(target).level(level).args(format_args!("{text}")).build())
+    }
+
+    #[test]
+    fn late_answer_to_an_interruption_is_no_error_and_any_other_is() {
+        let late = format!("Failed to send FUSE reply: {}", std::io::Error::from_raw_os_error(2));
+        let broken = format!("Failed to send FUSE reply: {}", std::io::Error::from_raw_os_error(19));
+        assert_eq!(level("fuser::reply", Level::Error, &late), Level::Debug);
+        assert_eq!(level("fuser::reply", Level::Error, &broken), Level::Error);
+        assert_eq!(level("fuser::session", Level::Error, &late), Level::Error);
+        assert_eq!(level("fuser::reply", Level::Warn, &late), Level::Warn);
+    }
+}
