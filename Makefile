@@ -91,7 +91,7 @@ test: deps-test
 	status=0; \
 	if [ -t 1 ]; then $(MAKE) -s test-ordinary || status=$$?; $$runner || status=$$?; left_out; \
 	else $(MAKE) -s test-ordinary >"$$work/ordinary" 2>&1 || status=$$?; \
-	  if [ $$status -ne 0 ]; then cat "$$work/ordinary"; fi; \
+	  if [ $$status -ne 0 ]; then cat "$$work/ordinary"; else grep -E '^(as an|test result)' "$$work/ordinary" || true; fi; \
 	  $$runner >"$$work/out" 2>&1 || status=$$?; left_out; cat "$$work/out"; fi; \
 	exit $$status
 
@@ -99,10 +99,10 @@ test: deps-test
 test-ordinary:
 	@if [ "$$(id -u)" != 0 ]; then exit 0; fi; \
 	built=$$($(CARGO_TEST) --no-run --message-format=json 2>/dev/null); \
-	executable() { sed -n 's/.*"kind":\["'"$$1"'"\].*"name":"'"$$2"'".*"executable":"\([^"]*\)".*/\1/p' <<<"$$built" | tail -n1; }; \
+	executable() { sed -n 's/.*"kind":\["'"$$1"'"\].*"name":"'"$$2"'".*"test":'"$$3"'}.*"executable":"\([^"]*\)".*/\1/p' <<<"$$built" | tail -n1; }; \
 	suites=(); \
-	for suite in $(ORDINARY); do name=$${suite%% *}; suites+=("$$(executable test "$$name")$${suite#"$$name"}"); done; \
-	MUSICFS_KILLS=$${MUSICFS_KILLS_ORDINARY:-60} tests/support/as-ordinary-user.sh "$$(executable bin musicfs)" "$${suites[@]}"
+	for suite in $(ORDINARY); do name=$${suite%% *}; suites+=("$$(executable test "$$name" true)$${suite#"$$name"}"); done; \
+	MUSICFS_KILLS=$${MUSICFS_KILLS_ORDINARY:-60} tests/support/as-ordinary-user.sh "$$(executable bin musicfs false)" "$${suites[@]}"
 
 # The same tests at full size, with cargo test in any case: nextest's limit per test is made for the short form. Whatever
 # has a long form takes its size from one of these variables.

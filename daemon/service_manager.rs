@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use musicfs_actors::fuse_front::mount_answers;
-use musicfs_protocol::ReadCatalog;
+use musicfs_protocol::health::Health;
 use musicfs_protocol::pool::{self, Pool};
+use musicfs_protocol::{HealthTable, ReadCatalog};
+use musicfs_pure::ids::OriginId;
 use sd_notify::NotifyState;
 
 /// How long the mount may take to answer: it answers from memory.
@@ -21,20 +23,23 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The service manager, if there is one.
 pub(crate) struct ServiceManager {
-    mountpoint: PathBuf,
-    catalog: Arc<dyn ReadCatalog>,
-    pool: Arc<dyn Pool>,
+    /// Where the library is mounted.
+    pub(crate) mountpoint: PathBuf,
+    /// What the status line counts.
+    pub(crate) catalog: Arc<dyn ReadCatalog>,
+    /// Whether the origins are there.
+    pub(crate) health: Arc<HealthTable>,
+    /// The origins.
+    pub(crate) origins: Vec<OriginId>,
+    /// Runs the probes of the mount.
+    pub(crate) pool: Arc<dyn Pool>,
 }
 
 impl ServiceManager {
-    /// The one that started this process; nothing when none did. `pool` runs the probes of the mount.
-    pub(crate) fn of_environment(
-        mountpoint: PathBuf,
-        catalog: Arc<dyn ReadCatalog>,
-        pool: Arc<dyn Pool>,
-    ) -> Option<Arc<Self>> {
+    /// This, when a service manager has started the process.
+    pub(crate) fn if_present(self) -> Option<Arc<Self>> {
         std::env::var_os("NOTIFY_SOCKET")?;
-        Some(Arc::new(Self { mountpoint, catalog, pool }))
+        Some(Arc::new(self))
     }
 
     /// Says that the library may be looked at, and from then on that the mount answers, as often as is asked for.
@@ -44,8 +49,8 @@ impl ServiceManager {
         }
         tell(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
         let watchdog = sd_notify::watchdog_enabled();
-        // Twice within the limit, so that one slow answer is not taken for a freeze.
-        let interval = watchdog.map_or(STATUS_INTERVAL, |limit| limit / 2);
+        // Three times within the limit, so that one slow answer is not taken for a freeze.
+        let interval = watchdog.map_or(STATUS_INTERVAL, |limit| limit / 3);
         loop {
             tokio::time::sleep(interval).await;
             if watchdog.is_none() {
@@ -64,10 +69,13 @@ impl ServiceManager {
     }
 
     fn status(&self) -> String {
-        match self.catalog.library_summary() {
+        let counts = match self.catalog.library_summary() {
             Ok(summary) => format!("{} tracks of {} files", summary.tracks, summary.files),
             Err(error) => error.to_string(),
-        }
+        };
+        let is_away = |origin: &&OriginId| self.health.get(origin).is_some_and(|known| known.health == Health::Down);
+        let away: Vec<&str> = self.origins.iter().filter(is_away).map(OriginId::as_str).collect();
+        if away.is_empty() { counts } else { format!("{counts}; away: {}", away.join(", ")) }
     }
 }
 

@@ -302,7 +302,14 @@ fn announce_when_ready(
         ReadyRule::Mounted => Vec::new(),
     };
     let probes = foundation.probes.clone();
-    let manager = ServiceManager::of_environment(config.mountpoint.clone(), Arc::clone(&reader), probes);
+    let manager = ServiceManager {
+        mountpoint: config.mountpoint.clone(),
+        catalog: Arc::clone(&reader),
+        health: Arc::clone(&house.health),
+        origins: config.origins.iter().map(|origin| origin.id.clone()).collect(),
+        pool: probes,
+    };
+    let manager = manager.if_present();
     let events = house.events.clone();
     actix::spawn(async move {
         open_when_listed(gate, reader, scans, origins).await;

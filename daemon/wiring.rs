@@ -51,7 +51,7 @@ pub(crate) struct House {
     pub(crate) scans: Arc<ScanTable>,
     pub(crate) disarm: Disarm,
     pub(crate) refuse_waiting: Port<RefuseWaiting>,
-    health: Arc<HealthTable>,
+    pub(crate) health: Arc<HealthTable>,
     watches: Arc<WatchTable>,
     touched: TouchedInbox,
     settled: SettledInbox,

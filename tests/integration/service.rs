@@ -6,6 +6,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use crate::support::failpoints::Failpoints;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 
@@ -40,6 +41,31 @@ fn manager_hears_ready_with_figures_then_the_watchdog_then_stopping() {
     hear(&manager, "WATCHDOG=1");
     daemon.cli(&["stop"]).ok();
     hear(&manager, "STOPPING=1");
+    daemon.ended_in_order();
+}
+
+#[test]
+fn manager_hears_which_origins_are_away_and_nothing_while_the_mount_hangs() {
+    let home = Sandbox::new();
+    home.put("one.flac", &Track::new("Artist", "Album", 1, "One").flac());
+    let manager = UnixDatagram::bind(home.path("notify")).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    home.start().stop();
+    std::fs::rename(home.origin(), home.path("away")).unwrap();
+    let failpoints = Failpoints::new(&home);
+    let mut command = home.mount_command();
+    command.env("NOTIFY_SOCKET", home.path("notify")).env("WATCHDOG_USEC", "300000");
+    let daemon = home.start_with(failpoints.arm(&mut command));
+    hear(&manager, "STATUS=1 tracks of 1 files; away: a");
+    failpoints.set("fuse_front::statfs", "pause");
+    home.logged("the watchdog is not fed");
+    manager.set_nonblocking(true).unwrap();
+    while manager.recv(&mut [0; 4096]).is_ok() {}
+    manager.set_nonblocking(false).unwrap();
+    daemon.signal(rustix::process::Signal::TERM);
+    let mut buffer = [0; 4096];
+    let len = manager.recv(&mut buffer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&buffer[..len]).trim(), "STOPPING=1");
     daemon.ended_in_order();
 }
 
