@@ -50,7 +50,9 @@ async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> 
         match step {
             TagStep::Need(ranges) => {
                 let fetches = ranges.into_iter().map(|range| fetch(context, path, version, range));
-                for part in try_join_all(fetches).await? {
+                let parts = try_join_all(fetches).await?;
+                fail::fail_point!("delta_detector::tags_fetched");
+                for part in parts {
                     let feeding = catch_unwind(AssertUnwindSafe(|| scan.feed(part.offset, &part.bytes)));
                     if feeding.is_err() {
                         return Ok(TagOutcome::Malformed);
