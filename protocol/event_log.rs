@@ -1,9 +1,9 @@
 //! `EventLog`: the bounded memory of events, and whoever follows them.
 //!
-//! Actors publish and wait for nobody. What was published lies in two rings: *notable* events (origins, actors, the
-//! daemon) and *busy* ones (files, syncs), so that a storm of changed files cannot push out that a disk went away. A
-//! follower holds no queue, only its place in the rings: one that falls behind is told how many events it missed, costs
-//! the publishers nothing, and a thousand followers cost a thousand places.
+//! Actors publish and wait for nobody. What was published lies in three rings: files, syncs, and everything else (origins,
+//! actors, the daemon), so that neither a storm of changed files nor a poll every minute can push out that a disk went
+//! away. A follower holds no queue, only its place in the rings: one that falls behind is told how many events it missed,
+//! costs the publishers nothing, and a thousand followers cost a thousand places.
 //!
 //! Opens of files are worth publishing only while somebody follows them ([`EventLog::wants_opens`]): a player must not
 //! pay for listeners that are not there.
@@ -18,23 +18,30 @@ use tokio::sync::Notify;
 
 use crate::event::{EVENT_TYPES, Event, EventFilter, FILE_OPENED, Happening};
 
-/// Notable events that are remembered: weeks of a healthy daemon, hours of one whose disk comes and goes.
-pub const MAX_NOTABLE_EVENTS: usize = 1024;
+/// Events about files that are remembered: some hundred albums; a storm is not worth more memory.
+pub const MAX_FILE_EVENTS: usize = 4096;
 
-/// Busy events that are remembered: some hundred albums; a storm is not worth more memory.
-pub const MAX_BUSY_EVENTS: usize = 4096;
+/// Beginnings and ends of syncs that are remembered: four hours of an origin that is polled every minute.
+pub const MAX_SYNC_EVENTS: usize = 512;
 
-/// What each ring may hold in bytes, however long its paths are: the full busy ring with paths of 256 bytes.
+/// Other events that are remembered: weeks of a healthy daemon, hours of one whose disk comes and goes.
+pub const MAX_OTHER_EVENTS: usize = 1024;
+
+/// What each ring may hold in bytes, however long its paths are: the full ring of files with paths of 256 bytes.
 pub const MAX_RING_BYTES: usize = 2 << 20;
 
 /// Events that are looked at under the lock at a time: some microseconds, for which a publisher may have to wait.
 const BATCH: u64 = 128;
 
-const NUM_RINGS: usize = 2;
+const NUM_RINGS: usize = 3;
 
 /// The ring of a type.
 fn ring_of(type_name: &str) -> usize {
-    usize::from(type_name.starts_with("file.") || type_name.starts_with("sync."))
+    match type_name.split_once('.') {
+        Some(("file", _)) => 0,
+        Some(("sync", _)) => 1,
+        _ => 2,
+    }
 }
 
 /// The latest events of one kind. Positions count all events that the ring ever had.
@@ -97,7 +104,7 @@ pub struct EventLog(Arc<Shared>);
 
 impl Default for EventLog {
     fn default() -> Self {
-        let rings = [Ring::new(MAX_NOTABLE_EVENTS), Ring::new(MAX_BUSY_EVENTS)];
+        let rings = [MAX_FILE_EVENTS, MAX_SYNC_EVENTS, MAX_OTHER_EVENTS].map(Ring::new);
         Self(Arc::new(Shared {
             rings: Mutex::new(Rings { last_seq: 0, rings }),
             news: Notify::new(),
@@ -243,19 +250,16 @@ impl Follower {
         }
         let mut is_at_end = false;
         for _ in 0..BATCH {
-            let heads = [0, 1].map(|ring| log.rings[ring].get(self.next[ring]));
-            let ring = match heads {
-                [Some(notable), Some(busy)] => usize::from(busy.seq < notable.seq),
-                [Some(_), None] => 0,
-                [None, Some(_)] => 1,
-                [None, None] => {
-                    is_at_end = true;
-                    break;
-                }
+            let heads = self.next.iter().zip(&log.rings).map(|(next, ring)| ring.get(*next)).enumerate();
+            let earliest = heads.filter_map(|(ring, head)| Some((ring, head?))).min_by_key(|(_, event)| event.seq);
+            let Some((ring, event)) = earliest else {
+                is_at_end = true;
+                break;
             };
             self.next[ring] += 1;
-            let event = heads[ring].filter(|event| self.filter.wants(event.what.type_name()));
-            batch.events.extend(event.cloned());
+            if self.filter.wants(event.what.type_name()) {
+                batch.events.push(Arc::clone(event));
+            }
         }
         drop(log);
         batch.caught_up = is_at_end && !self.has_caught_up;
@@ -280,6 +284,7 @@ mod tests {
     use musicfs_pure::ids::{OriginId, OriginPath};
 
     use super::*;
+    use crate::event::SyncScope;
 
     fn nas() -> OriginId {
         OriginId::parse("nas").expect("valid")
@@ -346,15 +351,16 @@ mod tests {
     }
 
     #[test]
-    fn storm_of_files_is_bounded_and_pushes_out_nothing_notable() {
+    fn storm_of_files_is_bounded_and_pushes_out_nothing_else() {
         let log = EventLog::default();
         let mut follower = log.follow(EventFilter::default());
         assert_eq!(all(&mut follower), (0, vec![]));
         log.publish(down());
+        log.publish(Happening::SyncStarted { origin: nas(), scope: SyncScope::Origin });
         log.publish_all((0..10_000).map(|number| added(format!("{number}.flac").as_bytes())));
         let (missed, seqs) = all(&mut follower);
-        assert_eq!((missed, seqs.len()), (10_000 - MAX_BUSY_EVENTS as u64, MAX_BUSY_EVENTS + 1));
-        assert_eq!(seqs[0], 1, "the origin that went down is still there");
+        assert_eq!((missed, seqs.len()), (10_000 - MAX_FILE_EVENTS as u64, MAX_FILE_EVENTS + 2));
+        assert_eq!(seqs[..2], [1, 2], "what came before the storm is still there");
         assert!(seqs.is_sorted());
         assert_eq!(log.snapshot().missed, missed);
     }

@@ -48,12 +48,17 @@ pub(super) fn events(ctx: &mut Context<'_>, args: &EventsArgs) -> Result<(), Cli
     }
 }
 
-/// An event as a line for people: when, what, and whatever it says about that.
+/// What an event is about; stands before whatever else it says.
+const SUBJECTS: [&str; 3] = ["origin", "actor", "path"];
+
+/// An event as a line for people: when, what, about what, and whatever it says about that.
 fn text(event: &Map<String, Value>) -> String {
     let at = event.get("unix_ms").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), moment);
     let name = event.get("type").and_then(Value::as_str).unwrap_or("?");
     let mut line = format!("{at:<20}  {:<TYPE_WIDTH$}", printable(name));
-    for (key, value) in event.iter().filter(|(key, _)| !["seq", "unix_ms", "type"].contains(&key.as_str())) {
+    let subjects = SUBJECTS.iter().filter_map(|&name| event.get_key_value(name));
+    let is_said = |key: &str| ["seq", "unix_ms", "type"].contains(&key) || SUBJECTS.contains(&key);
+    for (key, value) in subjects.chain(event.iter().filter(|(key, _)| !is_said(key))) {
         let value = match value {
             Value::String(text) if !text.is_empty() && !text.contains([' ', '"', '=']) => text.clone(),
             other => other.to_string(),
@@ -80,6 +85,14 @@ mod tests {
         assert_eq!(
             line(json!({"type": "events.lagged", "missed": 7})),
             "-                     events.lagged       missed=7"
+        );
+    }
+
+    #[test]
+    fn line_begins_with_what_it_is_about() {
+        assert_eq!(
+            line(json!({"type": "sync.finished", "error": "no", "origin": "a"})),
+            "-                     sync.finished       origin=a  error=no"
         );
     }
 

@@ -125,6 +125,7 @@ impl CliError {
             Self::NoDaemon { .. } => Exit::NoDaemon,
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Refused(error) if error.code == code::NOT_FOUND => Exit::NotFound,
+            Self::Refused(error) if error.code == code::INVALID_PARAMS => Exit::Usage,
             Self::Config(_) | Self::Flag(_) | Self::Logging(_) => Exit::Usage,
             Self::ConnectionLost
             | Self::Refused(_)
@@ -164,6 +165,7 @@ mod tests {
         assert_eq!(no_daemon.exit(), Exit::NoDaemon);
         assert_eq!(CliError::TimedOut { waiting_for: String::new() }.exit(), Exit::TimedOut);
         assert_eq!(CliError::Refused(RpcError::new(code::NOT_FOUND, "")).exit(), Exit::NotFound);
+        assert_eq!(CliError::Refused(RpcError::new(code::INVALID_PARAMS, "")).exit(), Exit::Usage);
         assert_eq!(CliError::Refused(RpcError::new(code::INTERNAL_ERROR, "")).exit(), Exit::Failed);
         assert_eq!(CliError::Config(ConfigError { problems: Vec::new() }).exit(), Exit::Usage);
         assert!(CliError::Output(io::ErrorKind::BrokenPipe.into()).is_closed_pipe());

@@ -81,7 +81,7 @@ impl Progress {
         match &mut self.display {
             Display::Bars(bars, by_name) => {
                 if is_running {
-                    let bar = by_name.entry(origin.name.clone()).or_insert_with(|| bars.add(bar(total)));
+                    let bar = by_name.entry(origin.name.clone()).or_insert_with(|| bars.add(bar(&origin.name, total)));
                     draw(bar, origin, total);
                 } else if let Some(bar) = by_name.remove(&origin.name) {
                     bar.finish_and_clear();
@@ -123,7 +123,7 @@ fn line(origin: &OriginRow, total: Option<u64>) -> serde_json::Value {
     })
 }
 
-fn bar(total: Option<u64>) -> ProgressBar {
+fn bar(name: &str, total: Option<u64>) -> ProgressBar {
     let template = match total {
         Some(_) => "{prefix} {wide_bar} {msg}",
         None => "{spinner} {prefix} {msg}",
@@ -131,11 +131,10 @@ fn bar(total: Option<u64>) -> ProgressBar {
     // One that is no template would be a mistake in the lines above; the plain style still counts.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
     let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-    bar.with_style(style)
+    bar.with_style(style).with_prefix(printable(name).into_owned())
 }
 
 fn draw(bar: &ProgressBar, origin: &OriginRow, total: Option<u64>) {
-    bar.set_prefix(printable(&origin.name).into_owned());
     let (listed, tags) = (origin.num_listed, origin.num_tags_read);
     if let Some(total) = total {
         bar.set_position(listed.min(total));

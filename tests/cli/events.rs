@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::failpoints::Failpoints;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 
@@ -151,10 +152,28 @@ fn follower_hears_of_opened_files_and_of_the_end() {
 }
 
 #[test]
+fn actor_that_fails_is_told_with_the_scan_that_makes_up_for_it() {
+    let home = Sandbox::new();
+    home.put("one.flac", &Track::new("A", "B", 1, "One").flac());
+    let failpoints = Failpoints::new(&home);
+    let daemon = home.start_with(failpoints.arm(&mut home.mount_command()));
+    let mut followed = Followed::new(&home, &["--type", "actor", "--type", "sync", "--type", "daemon"]);
+    followed.next("daemon.ready");
+    failpoints.set("delta_detector::job", "1*panic");
+    daemon.cli(&["origin", "rescan", "a"]).ok();
+    let restarted = followed.next("actor.restarted");
+    assert_eq!((&restarted["actor"], &restarted["num_restarts"]), (&"delta_detector".into(), &1.into()));
+    assert_eq!(followed.next("sync.finished")["error"], Value::Null);
+    daemon.idle();
+    daemon.stop();
+}
+
+#[test]
 fn type_that_no_event_has_is_refused_with_those_that_there_are() {
     let home = Sandbox::new();
     let daemon = home.start();
     let refused = daemon.cli(&["events", "--type", "fiel"]).refused();
+    assert_eq!(refused.code(), 2);
     assert!(refused.err().contains("`fiel`") && refused.err().contains("file.added"), "{}", refused.err());
     daemon.stop();
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::daemon::Daemon;
+use crate::support::eventually;
 use crate::support::failpoints::Failpoints;
 use crate::support::metrics::{assert_openmetrics, families, sum};
 use crate::support::music::Track;
@@ -53,20 +54,23 @@ const TABLE: &[(&str, Mover)] = &[
     ("catalog_tracks", Act(add_a_track)),
     ("catalog_origin_files", Act(add_a_track)),
     ("actor_handled", Act(rescan)),
-    ("actor_waiting", FACTS),
+    ("actor_waiting", Fail(PAGE_LISTED, "pause", rescan_until_it_is_held)),
     ("actor_queued_seconds", FACTS),
     ("delta_scans", Act(rescan)),
-    ("delta_scan_running", FACTS),
-    ("daemon_pending_changes", FACTS),
+    ("delta_scan_running", Fail(PAGE_LISTED, "pause", rescan_until_it_is_held)),
+    ("daemon_pending_changes", Fail(PAGE_LISTED, "pause", rescan_until_it_is_held)),
+    ("actor_restarts", Fail("delta_detector::job", "1*panic", rescan)),
     ("events_published", Act(add_a_track)),
-    ("events_missed", UnitTest("protocol/event_log.rs", "storm_of_files_is_bounded_and_pushes_out_nothing_notable")),
+    ("events_missed", UnitTest("protocol/event_log.rs", "storm_of_files_is_bounded_and_pushes_out_nothing_else")),
     ("events_followers", FACTS),
     ("delta_quarantined", Act(lose_everything)),
     ("delta_scan_failed", Act(lose_the_root)),
     ("actor_failed", Act(rescan)),
-    ("actor_restarts", FACTS),
     ("actor_parked", FACTS),
 ];
+
+/// The middle of a scan.
+const PAGE_LISTED: &str = "delta_detector::page_listed";
 
 /// Enough that losing all of them is not believed.
 const NUM_TRACKS: u32 = 30;
@@ -93,6 +97,11 @@ fn add_a_track(home: &Sandbox, daemon: &Daemon<'_>) {
 fn rescan(_: &Sandbox, daemon: &Daemon<'_>) {
     daemon.cli(&["origin", "rescan", "a"]).ok();
     daemon.idle();
+}
+
+fn rescan_until_it_is_held(_: &Sandbox, daemon: &Daemon<'_>) {
+    daemon.cli(&["origin", "rescan", "a"]).ok();
+    eventually("the scan runs", || value(&daemon.metrics(), "delta_scan_running") > 0.0);
 }
 
 fn lose_everything(home: &Sandbox, daemon: &Daemon<'_>) {
@@ -155,13 +164,16 @@ fn metrics_are_openmetrics_text_and_each_is_moved_by_its_action() {
             Fail(point, actions, act) => {
                 failpoints.set(point, actions);
                 act(&home, &daemon);
-                failpoints.clear(point);
             }
             UnitTest(..) => {}
         }
         if matches!(mover, Act(_) | Fail(..)) {
             let after = daemon.metrics();
             assert!(value(&after, name) > value(&before, name), "{name} was not moved: {after}");
+        }
+        if let Fail(point, ..) = mover {
+            failpoints.clear(point);
+            daemon.idle();
         }
     }
     let known = registered();

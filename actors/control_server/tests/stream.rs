@@ -3,7 +3,7 @@
 //! A client that has been told that it is caught up is subscribed, so that what is published next must come.
 
 use musicfs_protocol::Happening;
-use musicfs_protocol::event_log::{MAX_BUSY_EVENTS, MAX_RING_BYTES};
+use musicfs_protocol::event_log::{MAX_FILE_EVENTS, MAX_RING_BYTES};
 use musicfs_protocol::wire::{EventBody, EventNotice, LaggedNotice, SubscribeRequest, notice, parse_notice};
 use musicfs_pure::ids::OriginPath;
 
@@ -135,6 +135,21 @@ async fn client_that_has_nothing_more_to_say_still_hears() {
 }
 
 #[actix::test]
+async fn client_that_never_reads_is_dropped_and_harms_nobody() {
+    let rig = rig();
+    rig.start();
+    let (mut stuck, mut good) = (rig.client().await, rig.client().await);
+    stuck.subscribed(&[]).await;
+    good.subscribed(&["origin"]).await;
+    while rig.services.events.snapshot().followers == 2 {
+        rig.services.events.publish_all((0..1000).map(|number| added(&format!("{number}.flac"))));
+        tokio::task::yield_now().await;
+    }
+    rig.services.events.publish(down());
+    assert!(matches!(good.notice().await, Heard::Event(_, "origin.down")), "the other one hears on");
+}
+
+#[actix::test]
 async fn storm_reaches_a_slow_client_as_a_number_and_costs_no_memory() {
     let rig = rig();
     rig.start();
@@ -157,6 +172,6 @@ async fn storm_reaches_a_slow_client_as_a_number_and_costs_no_memory() {
         }
     }
     assert_eq!(num_events + num_missed, 100_000, "each is either sent or counted");
-    assert!(num_missed >= 100_000 - MAX_BUSY_EVENTS as u64 - 10_000, "{num_missed}");
+    assert!(num_missed >= 100_000 - MAX_FILE_EVENTS as u64 - 10_000, "{num_missed}");
     assert_eq!(rig.services.events.snapshot().missed, num_missed);
 }
