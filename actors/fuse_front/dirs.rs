@@ -1,19 +1,22 @@
 //! Folders: lookup, opendir, readdir, readdirplus.
 //!
-//! A folder has no state per handle. The cursor of a listing is the last entry's inode number, by which the catalog orders
-//! a folder's entries: it stays valid however the folder changes, and an entry that stays is listed exactly once. The two
-//! cursors before the entries are those after `.` and `..`. At the root everything but `.origins` waits for the ready gate,
-//! because an empty folder makes a scanner forget its library.
+//! The cursor of a listing is the last entry's inode number, by which the catalog orders a folder's entries: it stays valid
+//! however the folder changes, and an entry that stays is listed exactly once; all that a handle adds is whether its
+//! listing has ended (`listings`). The two cursors before the entries are those after `.` and `..`. At the root everything
+//! but `.origins` waits for the ready gate, because an empty folder makes a scanner forget its library.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fuser::{FileHandle, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEntry, ReplyOpen};
+use fuser::{
+    FileHandle, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+};
 use musicfs_protocol::fetch::NodeKind;
-use musicfs_protocol::library::EntryAttr;
+use musicfs_protocol::library::{EntryAttr, Revision};
 use musicfs_pure::ids::{Ino, MAX_NAME_BYTES};
+use musicfs_pure::version::Timestamp;
 
 use super::attrs::{ENTRY_TTL, NEGATIVE_TTL, file_attr, file_type, no_entry};
 use super::call::Call;
@@ -31,6 +34,14 @@ const AFTER_DOT_DOT: u64 = 2;
 
 /// Inode numbers are never reused, so an id needs no generation beside it.
 const GENERATION: Generation = Generation(0);
+
+/// Where a listing goes on.
+#[derive(Clone, Copy)]
+struct Place {
+    folder: Ino,
+    handle: u64,
+    cursor: u64,
+}
 
 /// One line of a listing.
 struct Listed<'a> {
@@ -68,7 +79,7 @@ impl Edge {
         }
     }
 
-    /// Says whether there is such a folder; listing needs no handle.
+    /// Says whether there is such a folder.
     pub(super) fn opendir(self: &Arc<Self>, call: Call<ReplyOpen>, folder: Node) {
         if self.is_ready() || folder.ino != Ino::ROOT {
             return self.opendir_now(call, folder.ino);
@@ -79,7 +90,8 @@ impl Edge {
     fn opendir_now(&self, call: Call<ReplyOpen>, folder: Ino) {
         match self.catalog.attr(folder) {
             Ok(Some(attr)) if attr.kind == NodeKind::Folder => {
-                call.answer(|reply| reply.opened(FileHandle(0), FopenFlags::empty()));
+                let handle = FileHandle(self.listings.open());
+                call.answer(|reply| reply.opened(handle, FopenFlags::empty()));
             }
             Ok(Some(_)) => call.refuse(&Failure::NotFolder),
             Ok(None) => call.refuse(&Failure::Stale),
@@ -87,17 +99,24 @@ impl Edge {
         }
     }
 
-    /// Names and inode numbers.
-    pub(super) fn readdir(self: &Arc<Self>, call: Call<ReplyDirectory>, folder: Node, cursor: u64) {
-        if self.is_ready() || folder.ino != Ino::ROOT {
-            return self.readdir_now(call, folder.ino, cursor);
-        }
-        self.when_ready(call, move |edge, call| edge.readdir_now(call, folder.ino, cursor));
+    /// Closes a listing.
+    pub(super) fn releasedir(&self, call: Call<ReplyEmpty>, handle: FileHandle) {
+        self.listings.close(handle.0);
+        call.answer(ReplyEmpty::ok);
     }
 
-    fn readdir_now(&self, call: Call<ReplyDirectory>, folder: Ino, cursor: u64) {
+    /// Names and inode numbers.
+    pub(super) fn readdir(self: &Arc<Self>, call: Call<ReplyDirectory>, folder: Node, handle: FileHandle, cursor: u64) {
+        let at = Place { folder: folder.ino, handle: handle.0, cursor };
+        if self.is_ready() || folder.ino != Ino::ROOT {
+            return self.readdir_now(call, at);
+        }
+        self.when_ready(call, move |edge, call| edge.readdir_now(call, at));
+    }
+
+    fn readdir_now(&self, call: Call<ReplyDirectory>, at: Place) {
         let fill = |reply: &mut ReplyDirectory| {
-            self.list(folder, cursor, &mut |line| {
+            self.list(at, &mut |line| {
                 let (ino, kind) = (INodeNo(line.attr.ino.0), file_type(line.attr.kind));
                 reply.add(ino, line.cursor, kind, OsStr::from_bytes(line.name))
             })
@@ -106,16 +125,23 @@ impl Edge {
     }
 
     /// Names with attributes, so that a walk with a stat of everything asks once per page.
-    pub(super) fn readdirplus(self: &Arc<Self>, call: Call<ReplyDirectoryPlus>, folder: Node, cursor: u64) {
+    pub(super) fn readdirplus(
+        self: &Arc<Self>,
+        call: Call<ReplyDirectoryPlus>,
+        folder: Node,
+        handle: FileHandle,
+        cursor: u64,
+    ) {
+        let at = Place { folder: folder.ino, handle: handle.0, cursor };
         if self.is_ready() || folder.ino != Ino::ROOT {
-            return self.readdirplus_now(call, folder.ino, cursor);
+            return self.readdirplus_now(call, at);
         }
-        self.when_ready(call, move |edge, call| edge.readdirplus_now(call, folder.ino, cursor));
+        self.when_ready(call, move |edge, call| edge.readdirplus_now(call, at));
     }
 
-    fn readdirplus_now(&self, call: Call<ReplyDirectoryPlus>, folder: Ino, cursor: u64) {
+    fn readdirplus_now(&self, call: Call<ReplyDirectoryPlus>, at: Place) {
         let fill = |reply: &mut ReplyDirectoryPlus| {
-            self.list(folder, cursor, &mut |line| {
+            self.list(at, &mut |line| {
                 let node = Node::of(line.attr);
                 // one lifetime for name and attributes, so it is the shorter of the two
                 let ttl = if node.is_revised() { Duration::ZERO } else { ENTRY_TTL };
@@ -126,26 +152,45 @@ impl Edge {
         call.fill_and_answer(fill, ReplyDirectoryPlus::ok);
     }
 
-    /// Lists a folder from a cursor on, until `emit` says that it is full.
-    fn list(&self, folder: Ino, cursor: u64, emit: &mut dyn FnMut(Listed<'_>) -> bool) -> Result<(), Failure> {
-        if cursor < AFTER_DOT {
-            let attr = self.catalog.attr(folder)?.ok_or(Failure::Stale)?;
-            if emit(Listed { attr: &attr, name: b".", cursor: AFTER_DOT }) {
-                return Ok(());
-            }
+    /// Goes on with a listing, until `emit` says that it is full.
+    fn list(&self, at: Place, emit: &mut dyn FnMut(Listed<'_>) -> bool) -> Result<(), Failure> {
+        if at.cursor >= AFTER_DOT_DOT && self.listings.has_ended(at.handle, at.cursor) {
+            return Ok(());
         }
-        if cursor < AFTER_DOT_DOT {
-            let parent = self.catalog.parent(folder)?.ok_or(Failure::Stale)?;
-            let attr = self.catalog.attr(parent)?.ok_or(Failure::Stale)?;
-            if emit(Listed { attr: &attr, name: b"..", cursor: AFTER_DOT_DOT }) {
-                return Ok(());
+        let mut last = at.cursor;
+        let mut is_full = false;
+        let mut visit = |attr: &EntryAttr, name: &[u8], cursor: u64| {
+            is_full = emit(Listed { attr, name, cursor });
+            if !is_full {
+                last = cursor;
             }
-        }
-        let after = Ino(cursor.saturating_sub(AFTER_DOT_DOT));
-        let mut visit = |attr: &EntryAttr, name: &[u8]| {
-            let cursor = attr.ino.0.saturating_add(AFTER_DOT_DOT);
-            !emit(Listed { attr, name, cursor })
+            !is_full
         };
-        Ok(self.catalog.read_dir(folder, after, &mut visit)?)
+        if self.list_dots(at, &mut visit)? {
+            let after = Ino(at.cursor.saturating_sub(AFTER_DOT_DOT));
+            let mut entry = |attr: &EntryAttr, name: &[u8]| visit(attr, name, attr.ino.0.saturating_add(AFTER_DOT_DOT));
+            self.catalog.read_dir(at.folder, after, &mut entry)?;
+        }
+        if !is_full {
+            self.listings.end(at.handle, last);
+        }
+        Ok(())
     }
+
+    /// Lists `.` and `..`, as far as that is still to be done; says whether there is room for more. Of the two the kernel
+    /// takes number and type, whatever else is said, so nothing is looked up but the folder above.
+    fn list_dots(&self, at: Place, visit: &mut dyn FnMut(&EntryAttr, &[u8], u64) -> bool) -> Result<bool, Failure> {
+        if at.cursor >= AFTER_DOT_DOT {
+            return Ok(true);
+        }
+        let parent = self.catalog.parent(at.folder)?.ok_or(Failure::Stale)?;
+        let has_room = at.cursor >= AFTER_DOT || visit(&bare_folder(at.folder), b".", AFTER_DOT);
+        Ok(has_room && visit(&bare_folder(parent), b"..", AFTER_DOT_DOT))
+    }
+}
+
+/// A folder of which only the number is known.
+fn bare_folder(ino: Ino) -> EntryAttr {
+    let (kind, mtime, revision) = (NodeKind::Folder, Timestamp::default(), Revision::default());
+    EntryAttr { ino, kind, size: 0, mtime, mode: 0o555, revision }
 }

@@ -21,6 +21,7 @@ use super::attrs::Ownership;
 use super::call::{Accounts, Call, Op, Reply, guarded};
 use super::errno::Failure;
 use super::handles::Handles;
+use super::listings::Listings;
 use super::waiting::{Lane, Waiting};
 
 /// An origin whose files are read where they are.
@@ -66,6 +67,7 @@ pub struct Edge {
     pub(super) catalog: Arc<dyn ReadCatalog>,
     pub(super) direct: HashMap<OriginId, OriginLane>,
     pub(super) handles: Handles,
+    pub(super) listings: Listings,
     pub(super) ownership: Ownership,
     pub(super) decode_art: ArtDecoder,
     pub(super) art_budget: ArtBudget,
@@ -89,6 +91,7 @@ impl Edge {
             catalog: config.catalog,
             direct: config.direct.into_iter().map(with_lane).collect(),
             handles: Handles::default(),
+            listings: Listings::default(),
             ownership: config.ownership,
             decode_art: config.decode_art,
             art_budget: ArtBudget::default(),

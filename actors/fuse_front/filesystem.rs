@@ -101,16 +101,16 @@ impl Filesystem for FuseEdge {
         self.serve(Op::Opendir, reply, |edge, call| edge.opendir(call, Node::from_id(ino)));
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
-        self.serve(Op::Readdir, reply, |edge, call| edge.readdir(call, Node::from_id(ino), offset));
+    fn readdir(&self, _: &Request, ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectory) {
+        self.serve(Op::Readdir, reply, |edge, call| edge.readdir(call, Node::from_id(ino), fh, offset));
     }
 
-    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
-        self.serve(Op::Readdirplus, reply, |edge, call| edge.readdirplus(call, Node::from_id(ino), offset));
+    fn readdirplus(&self, _: &Request, ino: INodeNo, fh: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        self.serve(Op::Readdirplus, reply, |edge, call| edge.readdirplus(call, Node::from_id(ino), fh, offset));
     }
 
-    fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.serve(Op::Release, reply, |_, call| call.answer(ReplyEmpty::ok));
+    fn releasedir(&self, _: &Request, _: INodeNo, fh: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.serve(Op::Release, reply, |edge, call| edge.releasedir(call, fh));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {

@@ -6,7 +6,8 @@
 //! the kernel's caches. Nothing in this folder waits on a FUSE thread, writes to an origin, or touches its own mountpoint.
 //!
 //! * `filesystem`: fuser's trait, one line per operation; `call`: a request and the account of its answer
-//! * `edge`, `dirs`, `files`, `art`, `xattrs`: the operations by noun; `attrs`, `nodes`, `handles`: what they talk about
+//! * `edge`, `dirs`, `files`, `art`, `xattrs`: the operations by noun; `attrs`, `nodes`, `handles`, `listings`: what they talk
+//!   about
 //! * `errno`: the one table of errors; `waiting`: deadlines, and disk work by origin
 //! * `mount`, `mount_table`, `stale`, `helper`: getting the mount there and away
 
@@ -21,6 +22,7 @@ mod filesystem;
 mod handles;
 mod helper;
 pub mod invalidator;
+mod listings;
 pub mod mount;
 mod mount_table;
 mod nodes;

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use musicfs_protocol::fetch::NodeKind;
 use musicfs_protocol::library::{
@@ -33,6 +33,7 @@ struct Entry {
 pub(super) struct FakeCatalog {
     root: PathBuf,
     entries: Mutex<BTreeMap<Ino, Entry>>,
+    num_scans: AtomicUsize,
 }
 
 fn folder_attr(ino: Ino) -> EntryAttr {
@@ -47,7 +48,7 @@ fn version_of(file: &std::fs::Metadata) -> Version {
 
 impl FakeCatalog {
     pub(super) fn new(root: PathBuf) -> Self {
-        let catalog = Self { root, entries: Mutex::default() };
+        let catalog = Self { root, entries: Mutex::default(), num_scans: AtomicUsize::new(0) };
         for (ino, name) in [(Ino::ROOT, &b""[..]), (Ino::ORIGINS, b".origins")] {
             let entry = Entry { attr: folder_attr(ino), folder: Ino::ROOT, name: name.to_vec(), source: None };
             catalog.entries.lock().insert(ino, entry);
@@ -57,6 +58,11 @@ impl FakeCatalog {
 
     fn free(entries: &BTreeMap<Ino, Entry>) -> Ino {
         entries.keys().last().map_or(Ino::FIRST_FREE, |last| Ino(last.0 + 1).max(Ino::FIRST_FREE))
+    }
+
+    /// How often a listing was looked for so far.
+    pub(super) fn num_scans(&self) -> usize {
+        self.num_scans.load(Ordering::Relaxed)
     }
 
     pub(super) fn add_folder(&self, folder: Ino, name: &[u8]) -> Ino {
@@ -133,6 +139,7 @@ impl ReadCatalog for FakeCatalog {
     }
 
     fn read_dir(&self, folder: Ino, after: Ino, visit: &mut VisitEntry<'_>) -> Result<(), CatalogError> {
+        self.num_scans.fetch_add(1, Ordering::Relaxed);
         let entries = self.entries.lock();
         let above = entries.range(Ino(after.0 + 1)..).filter(|(ino, _)| **ino != Ino::ROOT);
         for (_, entry) in above.filter(|(_, entry)| entry.folder == folder) {

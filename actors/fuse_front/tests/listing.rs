@@ -122,6 +122,33 @@ fn second_walk_asks_for_no_file_again() {
 }
 
 #[test]
+fn listing_of_a_small_folder_asks_the_catalog_once_and_is_read_again_when_rewound() {
+    use rustix::fs::{RawDir, SeekFrom, seek};
+    let Some(library) = Library::new() else { return };
+    fill(&library, 12);
+    let folder = library.catalog.add_folder(Ino::ROOT, b"other");
+    library.catalog.add_file(folder, b"early", b"one");
+    let dir = File::open(library.path("other")).expect("opened");
+    let list = || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut entries = RawDir::new(&dir, &mut buffer);
+        let mut names = Vec::new();
+        while let Some(entry) = entries.next() {
+            names.push(entry.expect("listed").file_name().to_bytes().to_vec());
+        }
+        names
+    };
+    let before = library.catalog.num_scans();
+    assert_eq!(list(), [&b"."[..], b"..", b"early"]);
+    assert_eq!(library.catalog.num_scans() - before, 1, "the end is known");
+    assert!(list().is_empty());
+    assert_eq!(library.catalog.num_scans() - before, 1, "and stays known");
+    library.catalog.add_file(folder, b"late", b"one");
+    seek(&dir, SeekFrom::Start(0)).expect("rewound");
+    assert_eq!(list(), [&b"."[..], b"..", b"early", b"late"]);
+}
+
+#[test]
 fn closed_gate_holds_the_root_back_and_nothing_else() {
     let Some(library) = Library::with(Wishes { ready: false, ..Wishes::default() }) else { return };
     library.add_file("a.flac", b"bytes");
