@@ -5,6 +5,7 @@
 //! a dead mount of ours is cleared and the library mounted; then origins are touched, never before. Nothing here is
 //! global, so tests start it in their own process.
 
+mod allocator;
 pub mod cli;
 pub mod config;
 mod ending;

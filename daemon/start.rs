@@ -27,6 +27,7 @@ use musicfs_pure::tags::art;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::allocator;
 use crate::config::{self, Config, OriginConfig, ReadyRule};
 use crate::ending::Ending;
 use crate::failpoints;
@@ -100,6 +101,7 @@ pub enum RunError {
 
 /// Runs a daemon until something stops it. `on_ready` is called once, when the library may be looked at.
 pub fn run(config: Config, on_ready: impl FnOnce() + 'static) -> Result<ExitReason, RunError> {
+    allocator::limit_arenas();
     panic_hook::install();
     failpoints::follow();
     raise_descriptor_limit();
