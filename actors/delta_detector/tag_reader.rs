@@ -4,6 +4,7 @@
 //! never depends on what a file claims. Every range carries a permit of the tags lane; ranges that the walker wants
 //! together are fetched together.
 
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::future::try_join_all;
@@ -18,6 +19,10 @@ use super::context::{OriginContext, ScanError};
 
 /// A walker that has not ended after so many rounds is taken for malformed; its own limit is 12 requests.
 const MAX_ROUNDS: usize = 16;
+
+/// What a file met that the walkers should have survived.
+const DEFECT: &str =
+    "the reader of tags failed, which is a defect of musicfs; please report it with the first 64 KiB of the file";
 
 /// The tags of a file in this version. A file that changes or disappears meanwhile is `Unread`: an event or the next
 /// listing brings it back.
@@ -46,7 +51,11 @@ async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> 
     let mut scan = TagScan::new(name, version.size, context.ports.tag_head_bytes);
     for _ in 0..MAX_ROUNDS {
         // A walker that panics on some file is a defect, and must not take the pipeline of every origin along.
-        let Ok(step) = catch_unwind(AssertUnwindSafe(|| scan.step())) else { return Ok(TagOutcome::Malformed) };
+        let step = AssertUnwindSafe(|| {
+            fail::fail_point!("tag_reader::step");
+            scan.step()
+        });
+        let Ok(step) = catch_unwind(step) else { return Ok(malformed(context, path, DEFECT)) };
         match step {
             TagStep::Need(ranges) => {
                 let fetches = ranges.into_iter().map(|range| fetch(context, path, version, range));
@@ -55,18 +64,23 @@ async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> 
                 for part in parts {
                     let feeding = catch_unwind(AssertUnwindSafe(|| scan.feed(part.offset, &part.bytes)));
                     if feeding.is_err() {
-                        return Ok(TagOutcome::Malformed);
+                        return Ok(malformed(context, path, DEFECT));
                     }
                 }
             }
             TagStep::Done(TagScanResult::Tags(tags)) => return Ok(TagOutcome::Read(tags)),
             TagStep::Done(TagScanResult::Malformed(reason)) => {
-                tracing::warn!(origin = %context.origin, %path, %reason, "no tags can be read from this file");
-                return Ok(TagOutcome::Malformed);
+                return Ok(malformed(context, path, reason));
             }
         }
     }
-    Ok(TagOutcome::Malformed)
+    Ok(malformed(context, path, DEFECT))
+}
+
+/// A file that is listed by its name only. It is not read again in this version, so this is said once.
+fn malformed(context: &OriginContext, path: &OriginPath, reason: impl Display) -> TagOutcome {
+    tracing::warn!(origin = %context.origin, %path, %reason, "no tags can be read from this file");
+    TagOutcome::Malformed
 }
 
 async fn fetch(

@@ -1,13 +1,16 @@
-//! What happens when something breaks: the process is killed, the root vanishes, a folder cannot be read.
+//! What happens when something breaks: the process is killed, the root vanishes, a folder cannot be read, bytes lie.
 //!
 //! The fault is made where it happens in life, at the process or at the origin, never inside the daemon. After each one
-//! the question is the same: is everything that was known still there, under the same inode numbers?
+//! the question is the same: is everything that was known still there, under the same inode numbers? What takes bytes from
+//! outside apart is also run without a daemon, on mutated inputs (`fuzz`).
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is the result of a test
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod absence;
+mod fuzz;
+mod hostile_files;
 mod hostile_peer;
 mod kill;
 mod kill_points;
