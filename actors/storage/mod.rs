@@ -1,14 +1,17 @@
 //! `Storage`: opens and owns the daemon's databases. A plain value, lent out by main; no actor.
 //!
-//! The catalog is a RocksDB in `<state folder>/catalog`: one column family per table, every batch atomic over all of
+//! Two databases in two folders: the catalog in the state folder, which must survive, and the index of the content store in
+//! the cache folder (`cache`), which any cleaner may delete. The catalog is a RocksDB in `<state folder>/catalog`: one column family per table, every batch atomic over all of
 //! them, write-ahead log on. A `flock` on `<state folder>/lock` keeps a second daemon out, and a schema row keeps an older
 //! program from misreading what a newer one wrote. Opening costs the same whatever the size of the library: nothing is
 //! scanned, nothing repaired, and the log that is replayed is bounded by the memory plan (`tuning`).
 //!
-//! This is the only user of rocksdb. It knows keys and bytes; what they mean is the catalog's. A database that fails is
+//! This is the only user of rocksdb. It knows keys and bytes; what they mean is the catalog's and the store's. A database that fails is
 //! an error for the caller, never a panic, and it is never opened a second time in place: readers hold it. Must never
 //! change the mode of a folder that it did not create.
 
+mod cache;
+mod database;
 mod tuning;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -17,15 +20,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use musicfs_pure::escape::escape;
-use rocksdb::{ColumnFamily, DB, ReadOptions, WriteBatch, WriteOptions};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use database::{Database, Shape};
+
+pub use cache::{CacheConfig, CacheFamily, CacheRow, CacheStorage, cache_database_growth};
+
 /// The shape of the tables that this program reads and writes.
 const SCHEMA: u32 = 1;
-
-/// The key of the schema row in [`Family::Meta`]: a big-endian `u32`.
-const SCHEMA_KEY: &[u8] = b"schema";
 
 /// The tables of the catalog; what is in them is described where they are used, in `catalog/keys.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,10 +105,8 @@ pub struct StorageConfig {
 /// Why the storage does not open or does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// The state folder cannot be created or written to.
-    #[error(
-        "the state folder `{folder}` cannot be used: {reason}; make it writable or choose another with `--data-dir`"
-    )]
+    /// The state or cache folder cannot be created or written to.
+    #[error("the folder `{folder}` cannot be used: {reason}; make it writable or choose another with `--data-dir`")]
     FolderUnusable {
         /// The folder, escaped.
         folder: String,
@@ -114,7 +115,7 @@ pub enum StorageError {
     },
     /// Another daemon holds the lock.
     #[error(
-        "another musicfs daemon uses the state folder `{folder}`; end it with `musicfs stop` or choose another folder with `--data-dir`"
+        "another musicfs daemon uses the folder `{folder}`; end it with `musicfs stop` or choose another folder with `--data-dir`"
     )]
     AlreadyInUse {
         /// The folder, escaped.
@@ -122,14 +123,16 @@ pub enum StorageError {
     },
     /// A newer program wrote the database.
     #[error(
-        "the catalog in `{folder}` was written by a newer musicfs (this one knows schema {SCHEMA}); run that one, or choose another folder with `--data-dir`"
+        "the database in `{folder}` was written by a newer musicfs (this one knows schema {known}); run that one, or choose another folder with `--data-dir`"
     )]
     NewerSchema {
         /// The folder, escaped.
         folder: String,
+        /// What this program knows.
+        known: u32,
     },
     /// The database is there and does not open.
-    #[error("the catalog in `{folder}` does not open: {reason}; remove that folder to have it built anew")]
+    #[error("the database in `{folder}` does not open: {reason}; remove that folder to have it built anew")]
     Unopenable {
         /// The database's folder, escaped.
         folder: String,
@@ -156,9 +159,9 @@ pub type BatchRow<'a> = (Family, &'a [u8], Option<&'a [u8]>);
 /// A visitor of rows; answers whether it wants more.
 pub type VisitRow<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 
-/// The open databases and the lock on their folder.
+/// The open catalog and the lock on its folder.
 pub struct Storage {
-    db: DB,
+    database: Database,
     _lock: File,
 }
 
@@ -171,33 +174,15 @@ impl Storage {
         fail::fail_point!("storage::locked", |_| std::process::abort());
         let path = folder.join("catalog");
         create_folder(&path)?;
-        let db = open_database(&path)?;
-        fail::fail_point!("storage::opened", |_| std::process::abort());
-        let storage = Self { db, _lock: lock };
-        storage.check_schema(&path)?;
+        let shape = Shape {
+            options: tuning::database(),
+            tables: tuning::families(),
+            meta: Family::Meta.name(),
+            schema: SCHEMA,
+        };
+        let database = Database::open(&path, shape)?;
         fail::fail_point!("storage::checked_schema", |_| std::process::abort());
-        Ok(storage)
-    }
-
-    fn check_schema(&self, path: &Path) -> Result<(), StorageError> {
-        let stored = self.read(Family::Meta, SCHEMA_KEY, |row| <[u8; 4]>::try_from(row).map(u32::from_be_bytes))?;
-        match stored {
-            Some(Ok(SCHEMA)) => Ok(()),
-            Some(Ok(schema)) if schema > SCHEMA => Err(StorageError::NewerSchema { folder: show(path) }),
-            Some(_) => {
-                Err(StorageError::Unopenable { folder: show(path), reason: "its schema row is damaged".to_owned() })
-            }
-            None => {
-                let row = SCHEMA.to_be_bytes();
-                self.commit(std::iter::once((Family::Meta, SCHEMA_KEY, Some(&row[..]))), true)
-            }
-        }
-    }
-
-    fn family(&self, family: Family) -> Result<&ColumnFamily, StorageError> {
-        // Opening creates all of them, so a missing one is a damaged database.
-        let missing = || StorageError::Failed { reason: format!("the table `{}` is missing", family.name()) };
-        self.db.cf_handle(family.name()).ok_or_else(missing)
+        Ok(Self { database, _lock: lock })
     }
 
     /// What `decode` makes of a row's bytes, where they lie; nothing when there is no such row.
@@ -207,8 +192,7 @@ impl Storage {
         key: &[u8],
         decode: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, StorageError> {
-        let row = self.db.get_pinned_cf(self.family(family)?, key)?;
-        Ok(row.map(|bytes| decode(&bytes)))
+        self.database.read(family.name(), key, decode)
     }
 
     /// Visits the rows whose keys begin with `prefix`, in order, from the first that is not below `from`.
@@ -219,38 +203,13 @@ impl Storage {
         from: &[u8],
         visit: &mut VisitRow<'_>,
     ) -> Result<(), StorageError> {
-        let mut options = ReadOptions::default();
-        if let Some(end) = prefix_end(prefix) {
-            options.set_iterate_upper_bound(end);
-        }
-        let mut rows = self.db.raw_iterator_cf_opt(self.family(family)?, options);
-        rows.seek(from.max(prefix));
-        while let Some((key, value)) = rows.item() {
-            if !visit(key, value) {
-                return Ok(());
-            }
-            rows.next();
-        }
-        Ok(rows.status()?)
+        self.database.scan(family.name(), prefix, from, visit)
     }
 
     /// Writes a batch, all or nothing. `sync` returns only when it would survive a power cut; without it a batch
     /// survives the death of the process, and a power cut loses the latest batches in whole.
     pub fn commit<'a>(&self, rows: impl Iterator<Item = BatchRow<'a>>, sync: bool) -> Result<(), StorageError> {
-        let mut batch = WriteBatch::default();
-        for (family, key, value) in rows {
-            let family = self.family(family)?;
-            match value {
-                Some(value) => batch.put_cf(family, key, value),
-                None => batch.delete_cf(family, key),
-            }
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(sync);
-        fail::fail_point!("storage::before_write", |_| std::process::abort());
-        self.db.write_opt(batch, &options)?;
-        fail::fail_point!("storage::after_write", |_| std::process::abort());
-        Ok(())
+        self.database.commit(rows.map(|(family, key, value)| (family.name(), key, value)), sync)
     }
 }
 
@@ -258,13 +217,13 @@ impl Storage {
 impl Storage {
     /// Rows written and deleted since the database was made, for tests that count work.
     pub(crate) fn num_writes(&self) -> u64 {
-        self.db.latest_sequence_number()
+        self.database.db.latest_sequence_number()
     }
 }
 
 impl std::fmt::Debug for Storage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Storage({})", show(self.db.path()))
+        write!(f, "Storage({})", show(self.database.db.path()))
     }
 }
 
@@ -298,19 +257,6 @@ fn lock_folder(folder: &Path) -> Result<File, StorageError> {
         Err(Errno::WOULDBLOCK) => Err(StorageError::AlreadyInUse { folder: show(folder) }),
         Err(error) => Err(unusable(folder, &error.to_string())),
     }
-}
-
-fn open_database(path: &Path) -> Result<DB, StorageError> {
-    let options = tuning::database();
-    let families = tuning::families();
-    DB::open_cf_descriptors(&options, path, families).map_err(|error| {
-        // A newer program's tables make the open fail before its schema row can be read.
-        let known = |name: &String| name == "default" || Family::ALL.iter().any(|family| family.name() == name);
-        match DB::list_cf(&options, path) {
-            Ok(names) if !names.iter().all(known) => StorageError::NewerSchema { folder: show(path) },
-            _ => StorageError::Unopenable { folder: show(path), reason: error.into_string() },
-        }
-    })
 }
 
 #[cfg(test)]
@@ -377,7 +323,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = open(folder.path()).unwrap();
         let row = (SCHEMA + 1).to_be_bytes();
-        storage.commit(std::iter::once((Family::Meta, SCHEMA_KEY, Some(&row[..]))), true).unwrap();
+        storage.commit(std::iter::once((Family::Meta, database::SCHEMA_KEY, Some(&row[..]))), true).unwrap();
         drop(storage);
         assert!(matches!(open(folder.path()), Err(StorageError::NewerSchema { .. })));
     }
@@ -386,7 +332,7 @@ mod tests {
     fn unknown_table_is_taken_for_a_newer_schema() {
         let folder = tempfile::tempdir().unwrap();
         let mut storage = open(folder.path()).unwrap();
-        storage.db.create_cf("segments", &tuning::database()).unwrap();
+        storage.database.db.create_cf("segments", &tuning::database()).unwrap();
         drop(storage);
         assert!(matches!(open(folder.path()), Err(StorageError::NewerSchema { .. })));
     }
