@@ -2,7 +2,7 @@
 //!
 //! One file or folder per actor; each knows the others only through ports of messages (`musicfs-protocol`) and decides
 //! with functions of `musicfs-pure`. No module here imports another actor's. `storage` is the exception that is no actor:
-//! a plain value that owns the databases, lent to the catalog and read through get-only handles. fuser is named in
+//! a plain value that owns the databases, lent to the catalog and the store and read through get-only handles. fuser is named in
 //! `fuse_front` only, notify in `watcher` only, rocksdb in `storage` only; `tests/tidy.rs` holds that.
 
 pub mod catalog;
@@ -13,4 +13,5 @@ pub mod fetcher;
 pub mod fuse_front;
 pub mod health_monitor;
 pub mod storage;
+pub mod store;
 pub mod watcher;

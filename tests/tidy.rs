@@ -221,8 +221,8 @@ fn actor_imports_no_other_actor() {
         let Some(own) = actor_of(&source.path) else { continue };
         for (number, line) in source.code() {
             for other in actors.iter().filter(|other| **other != own) {
-                // Storage is no actor but a value that is lent to the catalog.
-                let lent = *other == "storage" && own == "catalog";
+                // Storage is no actor but a value that is lent to the catalog and the store.
+                let lent = *other == "storage" && ["catalog", "store"].contains(&own);
                 if !lent && starts_a_path(line, &format!("crate::{other}")) {
                     broken.push(format!("{}:{number}: {}", source.path, line.trim()));
                 }
@@ -461,6 +461,11 @@ fn drawn_boxes() -> BTreeSet<String> {
     cells.map(str::trim).filter(is_name).map(str::to_owned).collect()
 }
 
+fn is_in_the_daemon(actor: &str) -> bool {
+    let word = format!("musicfs_actors::{actor}");
+    sources().iter().filter(|source| source.is_in("daemon")).any(|source| source.production().contains(&word))
+}
+
 #[test]
 fn picture_in_the_readme_is_the_folder_of_the_actors() {
     let entries = fs::read_dir(root().join("actors")).unwrap().map(|entry| entry.unwrap().file_name());
@@ -473,6 +478,8 @@ fn picture_in_the_readme_is_the_folder_of_the_actors() {
             || root().join("actors/fuse_front/invalidator").exists()
     );
     built.insert("invalidator".to_owned());
+    // What the daemon does not start yet is drawn dashed, although its parts are there.
+    built.retain(|name| name == "invalidator" || is_in_the_daemon(name));
     assert_eq!(drawn_boxes(), built);
 }
 
