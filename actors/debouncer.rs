@@ -250,6 +250,34 @@ mod tests {
         assert!(bench.probe.connected());
     }
 
+    #[actix::test]
+    async fn storm_of_events_is_held_in_bounded_inboxes_and_no_path_is_forgotten() {
+        const BOUND: usize = 10_240;
+        let mut bench = Bench::new(DebounceConfig::default());
+        bench.start();
+        for number in 0..10 * BOUND {
+            bench.touch(&format!("{}/{number}", number % 40), None);
+            assert!(bench.touched.len() <= BOUND && bench.settled.len() <= BOUND);
+            if number % 1_000 == 0 {
+                // the debouncer takes in what is there
+                tokio::task::yield_now().await;
+                assert!(bench.pending.lock().len() <= BOUND);
+            }
+        }
+        let mut folders = std::collections::BTreeSet::new();
+        while folders.len() < 40 {
+            tokio::time::timeout(Duration::from_secs(30), bench.news.recv()).await.expect("something settles");
+            let settled = bench.settled.drain();
+            assert!(settled.len() <= BOUND);
+            // a folder stands for all that is in it
+            folders.extend(settled.into_iter().filter(|(_, event)| event.recursive).map(|((_, path), _)| path));
+        }
+        while bench.work.pending() > 0 {
+            bench.settled.drain();
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Ends the actor as a failure would.
     #[derive(Message)]
     #[rtype(result = "()")]
