@@ -10,7 +10,7 @@ use musicfs_pure::tags::TrackTags;
 use crate::deadline::Deadline;
 use crate::fetch::{MountedFolder, RootIdentity, Stat};
 use crate::inbox::Inbox;
-use crate::library::CatalogError;
+use crate::library::{CatalogError, HeadHash};
 use crate::work::WorkToken;
 
 /// The key of a change at an origin.
@@ -109,6 +109,14 @@ pub enum Change {
     Removed {
         /// Where it was.
         path: OriginPath,
+    },
+    /// What the first bytes of the file at this path hash to. Told after the file itself, where its origin has no inode
+    /// numbers that last: there it is what tells a moved file from another of the same size and mtime.
+    Head {
+        /// The file.
+        path: OriginPath,
+        /// Of the bytes that the tag scan read first.
+        head: HeadHash,
     },
     /// A listing of the whole origin has come to its end.
     ListingComplete {

@@ -109,6 +109,9 @@ pub enum Known {
     },
 }
 
+/// BLAKE3 of a file's first bytes, as many as a tag scan reads first.
+pub type HeadHash = [u8; 32];
+
 /// A file that once had the same inode, size and mtime: perhaps the same one under another path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lookalike {
@@ -118,6 +121,8 @@ pub struct Lookalike {
     pub path: OriginPath,
     /// Whether it is in the tree now; otherwise it is a tombstone.
     pub live: bool,
+    /// What its first bytes hash to, where that was asked to be remembered.
+    pub head: Option<HeadHash>,
 }
 
 /// The most lookalikes that are answered: thousands of hard links to one inode tell no more than a few do.

@@ -8,7 +8,7 @@
 use musicfs_protocol::Happening;
 use musicfs_protocol::change::{DeltaApplied, TagOutcome};
 use musicfs_protocol::fetch::Stat;
-use musicfs_protocol::library::CatalogError;
+use musicfs_protocol::library::{CatalogError, HeadHash};
 use musicfs_pure::ids::{FileId, Ino, OriginPath};
 use musicfs_pure::tags::{FileClass, TrackTags, classify};
 use musicfs_pure::version::{Granularity, Timestamp, Version};
@@ -237,6 +237,22 @@ impl Writer {
         }
         let role = Role::RawFile { file: file.0 };
         self.show(Ino(row.raw_ino), Ino(row.folder), &row.name, &role, Shown::file(row))
+    }
+
+    /// Remembers what the first bytes of a known file hash to, beside what it looks like. Another version of the file looks
+    /// otherwise, so the hash goes with the version that it belongs to.
+    pub(super) fn put_head(
+        &mut self,
+        origin: &KnownOrigin,
+        path: &OriginPath,
+        head: HeadHash,
+    ) -> Result<(), CatalogError> {
+        let file = self.raw_entry(origin, path)?.and_then(|(_, role)| role.file());
+        if let Some(file) = file {
+            let version = self.existing_file(file)?.version.into();
+            self.rows.put_bytes(Family::Identities, &keys::identity(origin.number, &version, file), head.to_vec());
+        }
+        Ok(())
     }
 
     /// A file that is a link no longer is one, at this path.

@@ -12,7 +12,7 @@
 //! | sources | raw folder, library folder | number of tracks |
 //! | sources | raw folder, 0, 0 | how many library folders and sidecars it has |
 //! | sources | raw folder, 0, file | the library folders that a sidecar is spread over |
-//! | identities | origin, inode, size, mtime, file | – |
+//! | identities | origin, inode, size, mtime, file | – , or the hash of its first bytes |
 //! | tombstones | origin, path | file, time |
 //! | links | origin, real path, 0, link path | – |
 //!

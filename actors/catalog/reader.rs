@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use musicfs_protocol::fetch::NodeKind;
 use musicfs_protocol::library::{
-    CatalogError, EntryAttr, EntryInfo, Known, LibrarySummary, Lookalike, MAX_LOOKALIKES, OriginSummary, ReadCatalog,
-    Source, VisitEntry,
+    CatalogError, EntryAttr, EntryInfo, HeadHash, Known, LibrarySummary, Lookalike, MAX_LOOKALIKES, OriginSummary,
+    ReadCatalog, Source, VisitEntry,
 };
 use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::ArtLocation;
@@ -125,11 +125,16 @@ impl CatalogReader {
         Ok(Answer::Is(Some(Known::File { file, version: row.version.into(), ctime, mode, tags_known })))
     }
 
-    fn lookalike(&self, root: Ino, file: FileId) -> Result<Answer<Option<Lookalike>>, CatalogError> {
+    fn lookalike(
+        &self,
+        root: Ino,
+        file: FileId,
+        head: Option<HeadHash>,
+    ) -> Result<Answer<Option<Lookalike>>, CatalogError> {
         let Some(row) = self.rows().file(file)? else { return Ok(Answer::Is(None)) };
         let Some(path) = self.rows().file_path(root, &row)? else { return Ok(Answer::Torn) };
         let path = OriginPath::parse(&path).map_err(|_| damaged(Family::Files))?;
-        Ok(Answer::Is(Some(Lookalike { file, path, live: row.gone.is_none() })))
+        Ok(Answer::Is(Some(Lookalike { file, path, live: row.gone.is_none(), head })))
     }
 }
 
@@ -225,11 +230,15 @@ impl ReadCatalog for CatalogReader {
     fn lookalikes(&self, origin: &OriginId, version: &Version) -> Result<Vec<Lookalike>, CatalogError> {
         let origin = self.shared.origin(origin)?;
         let prefix = keys::lookalikes(origin.number, version);
-        let keys = self.rows().keys_under(Family::Identities, &prefix, &prefix, MAX_LOOKALIKES)?;
+        let mut rows = Vec::new();
+        Rows::scan(self.rows(), Family::Identities, &prefix, &prefix, &mut |key, head| {
+            rows.push((keys::last_number(key).map(FileId), head.try_into().ok()));
+            rows.len() < MAX_LOOKALIKES
+        })?;
         let mut found = Vec::new();
-        for key in keys {
-            let file = keys::last_number(&key).map(FileId).ok_or_else(|| damaged(Family::Identities))?;
-            found.extend(ask(|| self.lookalike(origin.root, file))?);
+        for (file, head) in rows {
+            let file = file.ok_or_else(|| damaged(Family::Identities))?;
+            found.extend(ask(|| self.lookalike(origin.root, file, head))?);
         }
         Ok(found)
     }

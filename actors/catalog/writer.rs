@@ -198,6 +198,7 @@ impl Writer {
                 }
                 Ok(())
             }
+            Change::Head { path, head } => self.put_head(origin, &path, head),
             Change::ListingComplete { root, mounts } => {
                 let mut row = self.origin_row(origin.number)?;
                 row.listed = Some(root.into());

@@ -2,7 +2,9 @@
 //!
 //! A path that is known keeps its file's id, whatever happened to the content. A path that is new may be a file that was
 //! renamed: one with the same inode, size and mtime, whose own path is gone, keeps its id and its tags, and nothing is
-//! fetched. Only files named like audio are opened at all.
+//! fetched. Where inode numbers do not last (vfat, FUSE, SMB), equal size and mtime say little, so the first bytes must be
+//! the same too: they are read with the tags of every file there, and their hash is kept. Only files named like audio are
+//! opened at all.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -10,14 +12,14 @@ use std::collections::HashSet;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use musicfs_protocol::change::{Change, TagOutcome};
 use musicfs_protocol::fetch::NodeKind;
-use musicfs_protocol::library::Known;
+use musicfs_protocol::library::{HeadHash, Known};
 use musicfs_protocol::{FetchError, Stat};
 use musicfs_pure::delta::{Difference, FileState, compare};
 use musicfs_pure::ids::{FileId, OriginPath};
 use musicfs_pure::tags::{FileClass, classify};
 
 use super::context::{OriginContext, ScanError};
-use super::tag_reader::read_tags;
+use super::tag_reader::{TagsRead, read_tags};
 
 /// With more files of one inode than this, a new name is taken for one more hard link.
 const MAX_LOOKALIKES: usize = 8;
@@ -40,7 +42,7 @@ pub(super) struct Seen {
 /// Examines many paths; the answers come in the order of the paths.
 pub(super) async fn examine_all(context: &OriginContext, seen: Vec<Seen>) -> Result<Vec<Change>, ScanError> {
     let claims = Claims::default();
-    let changes: Vec<Option<Change>> =
+    let changes: Vec<Vec<Change>> =
         stream::iter(seen).map(|seen| examine(context, &claims, seen)).buffered(FILES_IN_FLIGHT).try_collect().await?;
     Ok(changes.into_iter().flatten().collect())
 }
@@ -50,9 +52,9 @@ async fn examine(
     context: &OriginContext,
     claims: &Claims,
     Seen { path, stat, is_touched }: Seen,
-) -> Result<Option<Change>, ScanError> {
+) -> Result<Vec<Change>, ScanError> {
     if stat.kind == NodeKind::Folder {
-        return Ok(Some(Change::Folder { path, stat }));
+        return Ok(vec![Change::Folder { path, stat }]);
     }
     match context.catalog().known(&context.origin, &path)? {
         Some(Known::File { file, version, ctime, mode, tags_known }) => {
@@ -64,7 +66,7 @@ async fn examine(
             };
             examine_known(context, path, stat, file, difference, tags_known).await
         }
-        Some(Known::Folder) | None => examine_new(context, claims, path, stat).await.map(Some),
+        Some(Known::Folder) | None => examine_new(context, claims, path, stat).await,
     }
 }
 
@@ -75,13 +77,19 @@ async fn examine_known(
     file: FileId,
     difference: Difference,
     tags_known: bool,
-) -> Result<Option<Change>, ScanError> {
+) -> Result<Vec<Change>, ScanError> {
     let tags = match difference {
-        Difference::None if tags_known => return Ok(None),
-        Difference::Attributes if tags_known => TagOutcome::Keep,
+        Difference::None if tags_known => return Ok(Vec::new()),
+        Difference::Attributes if tags_known => TagsRead::without_head(TagOutcome::Keep),
         _ => tags_of(context, &path, &stat).await?,
     };
-    Ok(Some(Change::File { path, stat, keeps: Some(file), tags }))
+    Ok(changes(path, stat, Some(file), tags))
+}
+
+/// What the catalog is told about a file; of its first bytes only where nothing better identifies it.
+fn changes(path: OriginPath, stat: Stat, keeps: Option<FileId>, tags: TagsRead) -> Vec<Change> {
+    let head = tags.head.filter(|_| stat.version.ino.is_none()).map(|head| Change::Head { path: path.clone(), head });
+    [Change::File { path, stat, keeps, tags: tags.outcome }].into_iter().chain(head).collect()
 }
 
 async fn examine_new(
@@ -89,32 +97,45 @@ async fn examine_new(
     claims: &Claims,
     path: OriginPath,
     stat: Stat,
-) -> Result<Change, ScanError> {
-    let moved = moved_from(context, &path, &stat).await?;
-    if let Some(file) = moved.filter(|&file| claims.borrow_mut().insert(file)) {
-        return Ok(Change::File { path, stat, keeps: Some(file), tags: TagOutcome::Keep });
+) -> Result<Vec<Change>, ScanError> {
+    let claim = |moved: Option<FileId>| moved.filter(|&file| claims.borrow_mut().insert(file));
+    if stat.version.ino.is_some()
+        && let Some(file) = claim(moved_from(context, &path, &stat, None).await?)
+    {
+        return Ok(changes(path, stat, Some(file), TagsRead::without_head(TagOutcome::Keep)));
     }
     let tags = tags_of(context, &path, &stat).await?;
-    Ok(Change::File { path, stat, keeps: None, tags })
+    let moved = match tags.head {
+        Some(head) if stat.version.ino.is_none() => claim(moved_from(context, &path, &stat, Some(head)).await?),
+        _ => None,
+    };
+    Ok(changes(path, stat, moved, tags))
 }
 
-async fn tags_of(context: &OriginContext, path: &OriginPath, stat: &Stat) -> Result<TagOutcome, ScanError> {
+async fn tags_of(context: &OriginContext, path: &OriginPath, stat: &Stat) -> Result<TagsRead, ScanError> {
     if classify(path.file_name().unwrap_or_default()) != FileClass::Audio {
-        return Ok(TagOutcome::NotAudio);
+        return Ok(TagsRead::without_head(TagOutcome::NotAudio));
     }
     context.progress(|progress| progress.num_tags_read += 1);
     read_tags(context, path, &stat.version).await
 }
 
 /// The file that was moved to this path, if there is exactly one that it can be: one that is known elsewhere and is gone
-/// there, else one that was removed before. A link's target is no file of its own, so a link is never taken for a moved
+/// there, else one that was removed before. Without an inode number its first bytes hash to `head`. A link's target is no file of its own, so a link is never taken for a moved
 /// file, nor is a file of another class: its tags would be missing. One of many hard links is not worth the stats.
-async fn moved_from(context: &OriginContext, path: &OriginPath, stat: &Stat) -> Result<Option<FileId>, ScanError> {
-    if stat.real_path.is_some() || stat.version.ino.is_none() {
+async fn moved_from(
+    context: &OriginContext,
+    path: &OriginPath,
+    stat: &Stat,
+    head: Option<HeadHash>,
+) -> Result<Option<FileId>, ScanError> {
+    if stat.real_path.is_some() {
         return Ok(None);
     }
     let class = classify(path.file_name().unwrap_or_default());
-    let lookalikes = context.catalog().lookalikes(&context.origin, &stat.version)?;
+    let mut lookalikes = context.catalog().lookalikes(&context.origin, &stat.version)?;
+    // files that were copied together often have one time, so only what also begins the same counts
+    lookalikes.retain(|lookalike| head.is_none() || lookalike.head == head);
     if lookalikes.len() > MAX_LOOKALIKES {
         return Ok(None);
     }

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures_util::future::try_join_all;
 use musicfs_protocol::change::TagOutcome;
 use musicfs_protocol::fetch::Purpose;
+use musicfs_protocol::library::HeadHash;
 use musicfs_protocol::{FetchError, Lane, RangeBytes, ReadRange};
 use musicfs_pure::ids::OriginPath;
 use musicfs_pure::tags::{ByteRange, TagScan, TagScanResult, TagStep};
@@ -24,18 +25,33 @@ const MAX_ROUNDS: usize = 16;
 const DEFECT: &str =
     "the reader of tags failed, which is a defect of musicfs; please report it with the first 64 KiB of the file";
 
+/// What reading a file's tags came to.
+pub(super) struct TagsRead {
+    pub(super) outcome: TagOutcome,
+    /// Of the bytes that were read first.
+    pub(super) head: Option<HeadHash>,
+}
+
+impl TagsRead {
+    /// Where nothing was read.
+    pub(super) fn without_head(outcome: TagOutcome) -> Self {
+        Self { outcome, head: None }
+    }
+}
+
 /// The tags of a file in this version. A file that changes or disappears meanwhile is `Unread`: an event or the next
 /// listing brings it back.
 pub(super) async fn read_tags(
     context: &OriginContext,
     path: &OriginPath,
     version: &Version,
-) -> Result<TagOutcome, ScanError> {
-    match scan(context, path, version).await {
-        Ok(outcome) => Ok(outcome),
+) -> Result<TagsRead, ScanError> {
+    let mut head = None;
+    match scan(context, path, version, &mut head).await {
+        Ok(outcome) => Ok(TagsRead { outcome, head }),
         Err(ScanError::Fetch(error)) if is_about_this_file(&error) => {
             tracing::debug!(origin = %context.origin, %path, %error, "tags could not be read");
-            Ok(TagOutcome::Unread)
+            Ok(TagsRead::without_head(TagOutcome::Unread))
         }
         Err(error) => Err(error),
     }
@@ -46,7 +62,12 @@ fn is_about_this_file(error: &FetchError) -> bool {
     !matches!(error, FetchError::Offline { .. } | FetchError::Busy | FetchError::Timeout)
 }
 
-async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> Result<TagOutcome, ScanError> {
+async fn scan(
+    context: &OriginContext,
+    path: &OriginPath,
+    version: &Version,
+    head: &mut Option<HeadHash>,
+) -> Result<TagOutcome, ScanError> {
     let name = path.file_name().unwrap_or_default();
     let mut scan = TagScan::new(name, version.size, context.ports.tag_head_bytes);
     for _ in 0..MAX_ROUNDS {
@@ -62,6 +83,9 @@ async fn scan(context: &OriginContext, path: &OriginPath, version: &Version) -> 
                 let parts = try_join_all(fetches).await?;
                 fail::fail_point!("delta_detector::tags_fetched");
                 for part in parts {
+                    if part.offset == 0 {
+                        head.get_or_insert_with(|| *blake3::hash(&part.bytes).as_bytes());
+                    }
                     let feeding = catch_unwind(AssertUnwindSafe(|| scan.feed(part.offset, &part.bytes)));
                     if feeding.is_err() {
                         return Ok(malformed(context, path, DEFECT));

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use musicfs_protocol::change::{Change, PathsSettled, TagOutcome};
 use musicfs_protocol::fetch::{ListStep, MountedFolder, NodeKind};
 use musicfs_protocol::library::{
-    CatalogError, EntryAttr, EntryInfo, Known, LibrarySummary, Lookalike, OriginSummary, Source, VisitEntry,
+    CatalogError, EntryAttr, EntryInfo, HeadHash, Known, LibrarySummary, Lookalike, OriginSummary, Source, VisitEntry,
 };
 use musicfs_protocol::*;
 use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
@@ -34,6 +34,9 @@ pub(super) fn nas() -> OriginId {
 
 pub(super) const ROOT: RootIdentity = RootIdentity { dev: 1, fs_type: 2, ino: 3 };
 
+/// The inode of a file whose origin has no lasting ones.
+const NO_INODE: u64 = u64::MAX;
+
 /// A file at the origin or in the catalog.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
@@ -50,7 +53,7 @@ impl Entry {
                 size: self.size,
                 mtime: Timestamp::new(7, 0),
                 granularity: Granularity::Nanos,
-                ino: Some(self.ino),
+                ino: (self.ino != NO_INODE).then_some(self.ino),
                 etag: None,
             },
             ctime: None,
@@ -73,6 +76,8 @@ pub(super) struct OriginState {
     pub(super) root: Option<RootIdentity>,
     pub(super) mounts: Vec<MountedFolder>,
     pub(super) num_reads: u64,
+    /// What a file is full of, where it is not `x`.
+    pub(super) fills: HashMap<OriginPath, u8>,
 }
 
 pub(super) type SharedOrigin = Arc<Mutex<OriginState>>;
@@ -168,8 +173,10 @@ impl Handler<ReadRange> for FakeFetcher {
     type Result = Result<RangeBytes, FetchError>;
 
     fn handle(&mut self, request: ReadRange, _: &mut Self::Context) -> Self::Result {
-        self.0.lock().num_reads += 1;
-        let bytes = Bytes::from(vec![b'x'; request.len as usize]);
+        let mut state = self.0.lock();
+        state.num_reads += 1;
+        let fill = state.fills.get(&request.path).copied().unwrap_or(b'x');
+        let bytes = Bytes::from(vec![fill; request.len as usize]);
         Ok(RangeBytes { offset: request.offset, bytes, permit: request.permit })
     }
 }
@@ -181,6 +188,7 @@ pub(super) struct CatalogState {
     pub(super) tombstones: BTreeMap<OriginPath, (FileId, Entry)>,
     pub(super) next: u64,
     pub(super) summary: OriginSummary,
+    pub(super) heads: BTreeMap<FileId, HeadHash>,
 }
 
 #[derive(Default)]
@@ -200,7 +208,7 @@ impl CatalogState {
             FileId(self.next)
         });
         self.files.retain(|_, (other, _)| *other != file);
-        let entry = Entry { size: stat.version.size, ino: stat.version.ino.unwrap_or_default(), mode: stat.mode };
+        let entry = Entry { size: stat.version.size, ino: stat.version.ino.unwrap_or(NO_INODE), mode: stat.mode };
         self.files.insert(path, (file, entry));
     }
 
@@ -234,6 +242,10 @@ impl Handler<ApplyDelta> for FakeWriter {
                     state.summary.listed_mounts = Some(mounts);
                 }
                 Change::Withheld { paths } => state.summary.withheld = paths,
+                Change::Head { path, head } => {
+                    let file = state.files[&path].0;
+                    state.heads.insert(file, head);
+                }
             }
         }
         Ok(applied)
@@ -294,7 +306,13 @@ impl ReadCatalog for FakeCatalog {
         let state = self.0.lock();
         let find = |files: &BTreeMap<OriginPath, (FileId, Entry)>, live: bool| {
             let same = files.iter().filter(|(_, (_, entry))| entry.stat().version == *version);
-            same.map(|(path, (file, _))| Lookalike { file: *file, path: path.clone(), live }).collect::<Vec<_>>()
+            same.map(|(path, (file, _))| Lookalike {
+                file: *file,
+                path: path.clone(),
+                live,
+                head: state.heads.get(file).copied(),
+            })
+            .collect::<Vec<_>>()
         };
         Ok([find(&state.files, true), find(&state.tombstones, false)].concat())
     }
@@ -572,4 +590,51 @@ async fn new_folder_is_listed_although_only_its_name_was_seen() {
     bench.put("new/deep/x.txt", 1, 1);
     bench.touch(&["new"]).await;
     bench.assert_same();
+}
+
+/// Renames a file of an origin without inode numbers, which may then be full of something else.
+async fn rename_without_inode(bench: &Bench, from: &str, to: &str, fill: u8) {
+    let entry = bench.take(from);
+    bench.origin.lock().files.insert(path(to), entry);
+    bench.origin.lock().fills.insert(path(to), fill);
+    bench.touch(&[from, to]).await;
+    bench.assert_same();
+}
+
+#[actix::test]
+async fn renamed_file_without_an_inode_keeps_its_id_when_it_begins_the_same() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, NO_INODE);
+    bench.rescan(false).await;
+    let before = bench.ids()["a.mp3"];
+    rename_without_inode(&bench, "a.mp3", "b.mp3", b'x').await;
+    assert_eq!(bench.ids()["b.mp3"], before);
+    rename_without_inode(&bench, "b.mp3", "c.mp3", b'y').await;
+    assert_ne!(bench.ids()["c.mp3"], before, "the same size and time, and another file");
+}
+
+#[actix::test]
+async fn renamed_file_without_an_inode_is_new_when_it_may_be_one_of_two() {
+    let bench = Bench::new();
+    for name in ["a.mp3", "b.mp3"] {
+        bench.put(name, 4096, NO_INODE);
+    }
+    bench.rescan(false).await;
+    let before = bench.ids();
+    bench.take("a.mp3");
+    let entry = bench.take("b.mp3");
+    bench.origin.lock().files.insert(path("c.mp3"), entry);
+    bench.touch(&["a.mp3", "b.mp3", "c.mp3"]).await;
+    bench.assert_same();
+    assert!(!before.values().any(|id| *id == bench.ids()["c.mp3"]));
+}
+
+#[actix::test]
+async fn copy_of_a_file_without_an_inode_is_a_file_of_its_own() {
+    let bench = Bench::new();
+    bench.put("a.mp3", 4096, NO_INODE);
+    bench.rescan(false).await;
+    bench.put("copy.mp3", 4096, NO_INODE);
+    bench.touch(&["copy.mp3"]).await;
+    assert_ne!(bench.ids()["a.mp3"], bench.ids()["copy.mp3"]);
 }

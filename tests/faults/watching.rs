@@ -4,6 +4,7 @@
 //! because the real limit belongs to the whole machine. Mounts are made in a mount namespace of the test's own thread,
 //! which the daemon inherits; nobody else sees them.
 
+use std::ffi::CString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -229,6 +230,40 @@ fn root_that_is_unmounted_keeps_every_file_and_is_watched_when_it_is_back() {
     put_tracks(&home.origin(), 6..7);
     daemon.idle();
     assert_eq!(listed(&home.mnt()).len(), 6);
+    daemon.stop();
+    unmount(home.origin(), UnmountFlags::DETACH).unwrap();
+}
+
+#[test]
+fn renames_on_a_filesystem_without_lasting_inodes_keep_the_numbers() {
+    require_root!("mount filesystems");
+    private_mounts().unwrap();
+    let home = Sandbox::new();
+    let layers = ["lower", "upper", "work"].map(|name| home.path("stage").join(name));
+    for layer in &layers {
+        fs::create_dir(layer).unwrap();
+    }
+    let [lower, upper, work] = layers.map(|layer| layer.display().to_string());
+    let options = CString::new(format!("lowerdir={lower},upperdir={upper},workdir={work}")).unwrap();
+    if let Err(error) = mount("overlay", home.origin(), "overlay", MountFlags::empty(), Some(options.as_c_str())) {
+        return skip(module_path!(), &format!("an overlay cannot be mounted here: {error}"));
+    }
+    fs::create_dir(home.origin().join("old")).unwrap();
+    put_tracks(&home.origin().join("old"), 1..30);
+    let daemon = home.start();
+    let before = inodes(&walk(&home.mnt()));
+    fs::create_dir(home.origin().join("new")).unwrap();
+    for number in 1..30 {
+        let name = format!("{number}.flac");
+        fs::rename(home.origin().join("old").join(&name), home.origin().join("new").join(&name)).unwrap();
+    }
+    daemon.idle();
+    assert_eq!(inodes(&walk(&home.mnt())), before);
+    daemon.stop();
+    fs::rename(home.origin().join("new/7.flac"), home.origin().join("renamed.flac")).unwrap();
+    let daemon = home.start();
+    daemon.idle();
+    assert_eq!(inodes(&walk(&home.mnt())), before, "also while no daemon ran");
     daemon.stop();
     unmount(home.origin(), UnmountFlags::DETACH).unwrap();
 }

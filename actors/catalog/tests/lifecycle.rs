@@ -309,3 +309,24 @@ fn tags_that_could_not_be_read_are_asked_for_again() {
     assert_eq!(fixture.paths(), Vec::<String>::new());
     fixture.check();
 }
+
+#[test]
+fn head_is_remembered_with_the_version_that_it_belongs_to() {
+    let mut fixture = Fixture::new();
+    let head = |at: &str, head| Change::Head { path: path(at), head: [head; 32] };
+    let heads = |fixture: &Fixture, number| {
+        let found = fixture.reader.lookalikes(&origin("o"), &file_stat(number).version).unwrap();
+        found.into_iter().map(|lookalike| lookalike.head).collect::<Vec<_>>()
+    };
+    fixture.apply(vec![track("a/1.mp3", 1, "A", "", "T"), head("a/1.mp3", 7), head("nowhere", 8)]);
+    assert_eq!(heads(&fixture, 1), [Some([7; 32])]);
+    fixture.check();
+    let file = fixture.file_at("a/1.mp3");
+    fixture.apply(vec![moved("b/2.mp3", 1, file)]);
+    assert_eq!(heads(&fixture, 1), [Some([7; 32])], "a move changes nothing of what it looks like");
+    fixture.apply(vec![removed("b")]);
+    assert_eq!(heads(&fixture, 1), [Some([7; 32])], "nor does a tombstone");
+    fixture.apply(vec![track("b/2.mp3", 1, "A", "", "T"), track("b/2.mp3", 2, "A", "", "T")]);
+    assert_eq!((heads(&fixture, 1), heads(&fixture, 2)), (Vec::new(), vec![None]));
+    fixture.check();
+}
