@@ -81,5 +81,7 @@ fn main() -> io::Result<()> {
             measure(&bench, &mut report)?;
         }
     }
-    report.keep(&format!("MUSICFS_BENCH_TRACKS={} make bench", bench.num_tracks))
+    let only = bench.only.as_ref().map_or_else(String::new, |only| format!("MUSICFS_BENCH_ONLY={only} "));
+    let command = format!("MUSICFS_BENCH_TRACKS={} {only}make bench KEEP=1", bench.num_tracks);
+    report.keep(&command, bench.num_tracks)
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Samples`] is one subject's figures of one measure. A row sets musicfs beside its baselines of the same run; what is
 //! compared are medians, and the ratio is what counts. Everything is printed as it comes, and with `MUSICFS_BENCH_KEEP`
-//! written to that folder too: the table, every single sample, the machine and the commands. Losses are kept as they are.
+//! written to that folder too: the table, the samples, the machine and the commands. Losses are kept as they are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +10,9 @@ use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+
+/// Samples that are written down of one subject and measure: a run with 20,000 stats of each would be megabytes.
+const MAX_KEPT: usize = 200;
 
 /// The figures of one subject.
 #[derive(Clone, Debug)]
@@ -50,6 +53,16 @@ impl Samples {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
         sorted[(sorted.len() - 1) * percent / 100]
+    }
+
+    /// The samples as they are written down: of very many the quantiles, in ascending order.
+    fn kept(&self) -> Vec<f64> {
+        if self.values.len() <= MAX_KEPT {
+            return self.values.clone();
+        }
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        (0..MAX_KEPT).map(|index| sorted[index * (sorted.len() - 1) / (MAX_KEPT - 1)]).collect()
     }
 
     fn shown(&self) -> String {
@@ -109,7 +122,7 @@ impl Report {
         print!("{row}");
         self.table.push_str(&row);
         for samples in std::iter::once(ours).chain(beside) {
-            for value in &samples.values {
+            for value in samples.kept() {
                 let _ = writeln!(self.raw, "\"{measure}\",{},{},{value:.3}", samples.subject, samples.unit);
             }
         }
@@ -122,14 +135,14 @@ impl Report {
         self.table.push_str(&row);
     }
 
-    /// Writes the run down where it is to be kept.
-    pub(crate) fn keep(&self, command: &str) -> io::Result<()> {
+    /// Writes the run down where it is to be kept; runs of other sizes in the same folder stay.
+    pub(crate) fn keep(&self, command: &str, num_tracks: u64) -> io::Result<()> {
         let Some(folder) = &self.keep else { return Ok(()) };
         fs::create_dir_all(folder)?;
         let page = format!("# Benchmark of the mount\n\n`{command}`\n\n{}", self.table);
-        fs::write(folder.join("table.md"), page)?;
-        fs::write(folder.join("raw.csv"), &self.raw)?;
-        fs::write(folder.join("machine.txt"), machine())
+        fs::write(folder.join(format!("mount-{num_tracks}.md")), page)?;
+        fs::write(folder.join(format!("mount-{num_tracks}.csv")), &self.raw)?;
+        fs::write(folder.join(format!("machine-{num_tracks}.txt")), machine())
     }
 }
 
