@@ -42,8 +42,16 @@ impl Default for HealthMonitorConfig {
     /// 30 s: often enough that a vanished disk is known before most listeners notice, seldom enough that a share may
     /// idle. 5 s: a stat of a root takes milliseconds; what takes longer is no use to a reader either.
     fn default() -> Self {
-        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(5) }
+        Self { interval: probe_interval(), timeout: Duration::from_secs(5) }
     }
+}
+
+fn probe_interval() -> Duration {
+    const INTERVAL: Duration = Duration::from_secs(30);
+    fail::fail_point!("health_monitor::interval_ms", |interval| {
+        interval.and_then(|interval| interval.parse().ok()).map_or(INTERVAL, Duration::from_millis)
+    });
+    INTERVAL
 }
 
 /// Why a probe failed.

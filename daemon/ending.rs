@@ -111,7 +111,7 @@ async fn last_resort(mut signals: StopSignals, began: watch::Sender<Option<ExitR
         () = tokio::time::sleep(end_limit()) => {
             tracing::error!("the daemon does not end in order, so the process is ended");
             // What was asked for is done, except where a service manager is to start the daemon again.
-            u8::from(*began.borrow() == Some(ExitReason::Frozen))
+            u8::from(matches!(*began.borrow(), Some(ExitReason::Frozen | ExitReason::Unsupervised)))
         }
     }
 }

@@ -10,7 +10,7 @@ use musicfs_protocol::change::RescanOrigin;
 use musicfs_protocol::health::Health;
 use musicfs_protocol::wire::{
     ActorRow, ActorsReply, ConfigReply, Empty, HelloReply, HelloRequest, MetricsReply, OriginListReply, OriginRow,
-    PROTOCOL, RescanRequest, RpcError, StatusReply, StopReply, code, unix_ms,
+    PROTOCOL, ParkedRow, RescanRequest, RpcError, StatusReply, StopReply, code, unix_ms,
 };
 use musicfs_protocol::{CatalogError, ScanState, StopDaemon};
 use musicfs_pure::escape::escape;
@@ -39,7 +39,14 @@ pub(super) fn status(services: &ControlServices) -> Result<StatusReply, RpcError
         num_files: library.files,
         num_tracks: library.tracks,
         num_pending: services.work.pending() as u64,
+        parked: parked(services),
     })
+}
+
+fn parked(services: &ControlServices) -> Vec<ParkedRow> {
+    let rows = services.board.snapshot().into_iter().filter(|(_, actor)| actor.parked);
+    rows.map(|(name, actor)| ParkedRow { name: name.to_string(), last_error: actor.last_error.map(Into::into) })
+        .collect()
 }
 
 pub(super) fn origin_list(services: &ControlServices) -> Result<OriginListReply, RpcError> {

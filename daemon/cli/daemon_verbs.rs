@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, StatusReply, method};
+use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, ParkedRow, StatusReply, method};
 
 use super::Context;
 use super::client::CALL_LIMIT;
@@ -74,7 +74,20 @@ fn status_text(status: &StatusReply) -> String {
         ("library", format!("{} tracks, {} files", status.num_tracks, status.num_files)),
         ("pending", pending),
     ]);
-    format!("{head}\n{}", origins_text(&status.origins))
+    format!("{head}\n{}{}", origins_text(&status.origins), parked_text(&status.parked))
+}
+
+/// What is left stopped and what can be done about it.
+fn parked_text(parked: &[ParkedRow]) -> String {
+    let line = |actor: &ParkedRow| {
+        let last = actor.last_error.as_ref().map(|error| format!(" (last: {})", dated(error))).unwrap_or_default();
+        format!(
+            "{}: failed too often and is left stopped{last}; look into the log, then restart the daemon: `musicfs stop` \
+             and `musicfs mount`, or `systemctl --user restart musicfs`\n",
+            actor.name
+        )
+    };
+    parked.iter().map(line).collect()
 }
 
 fn origins_text(origins: &[OriginRow]) -> String {

@@ -49,6 +49,18 @@ pub struct StatusReply {
     pub num_tracks: u64,
     /// Changes on their way from an origin to the kernel.
     pub num_pending: u64,
+    /// Actors that failed too often and are left stopped. Nothing but a restart of the daemon brings them back.
+    #[serde(default)]
+    pub parked: Vec<ParkedRow>,
+}
+
+/// An actor that is left stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedRow {
+    /// Its name.
+    pub name: String,
+    /// Its last error.
+    pub last_error: Option<DatedText>,
 }
 
 /// The reply to a stop: given before the daemon ends.

@@ -17,8 +17,8 @@ pub mod method;
 mod origin;
 
 pub use daemon::{
-    ActorRow, ActorsReply, ConfigReply, HelloReply, HelloRequest, MetricsReply, StatusReply, StopReply, WaitFor,
-    WaitReply, WaitRequest,
+    ActorRow, ActorsReply, ConfigReply, HelloReply, HelloRequest, MetricsReply, ParkedRow, StatusReply, StopReply,
+    WaitFor, WaitReply, WaitRequest,
 };
 pub use envelope::{
     Answer, Call, Notice, Refusal, RpcError, answer_line, call_line, code, notice_line, parse_answer, parse_call,

@@ -16,6 +16,7 @@ mod kill;
 mod kill_points;
 mod resuming;
 mod shutdown;
+mod supervision;
 mod watching;
 
 /// Deaths in a run of all tests: `MUSICFS_KILLS`, a tenth of the long run's unless it says otherwise.

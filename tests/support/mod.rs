@@ -6,6 +6,7 @@
 //! on a lock, or asks `musicfs wait`. No helper may change anything outside the sandbox and the cache of encoded files.
 #![allow(dead_code, unused_macros, unused_imports)] // every target compiles this module and uses a part of it
 
+pub(crate) mod actors;
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod encode;
@@ -14,6 +15,7 @@ pub(crate) mod listing;
 pub(crate) mod metrics;
 pub(crate) mod music;
 pub(crate) mod random;
+pub(crate) mod readers;
 pub(crate) mod sandbox;
 pub(crate) mod slot;
 pub(crate) mod tree;
