@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `origin-NAME` | 16 | 1,024 | listings, stats, tag reads and probes of one local origin, and reads that must wait for its disk |
 //! | `probe` | 1 | 1 | waiting for the child that asks whether the mount answers |
+//! | `disk-usage` | 1 | 1 | asking how full the cache's file system is, for `df` |
 //!
 //! Sizes: a disk that is not in trouble answers within milliseconds, so a few threads keep it busy; a disk that hangs
 //! holds its own pool's threads and nobody else's. Queues are bounded and a full one refuses. A job that panics ends
@@ -32,24 +33,33 @@ impl BoundedPool {
         Self::start("probe", 1, 1)
     }
 
+    /// The pool that asks how full the cache's disk is.
+    pub fn for_disk_usage() -> std::io::Result<Self> {
+        Self::start("disk-usage", 1, 1)
+    }
+
     fn start(name: &str, num_threads: usize, queue_len: usize) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(queue_len);
         let jobs = Arc::new(Mutex::new(jobs));
         for index in 0..num_threads {
             let jobs = Arc::clone(&jobs);
-            std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(&jobs))?;
+            let point = format!("pool::{name}");
+            std::thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(&jobs, &point))?;
         }
         Ok(Self { queue })
     }
 }
 
-/// Does jobs until the pool is gone.
-fn work(jobs: &Mutex<Receiver<Job>>) {
+/// Does jobs until the pool is gone. `point` is where tests make a disk hang.
+fn work(jobs: &Mutex<Receiver<Job>>, point: &str) {
     loop {
         let next = jobs.lock().recv();
         let Ok(job) = next else { return };
         // The panic hook has logged it; the caller sees its reply channel closed.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            fail::fail_point!(point);
+            job();
+        }));
     }
 }
 

@@ -116,6 +116,7 @@ struct Foundation {
     socket: Arc<BoundSocket>,
     pools: BTreeMap<String, Arc<dyn Pool>>,
     probes: Arc<dyn Pool>,
+    disk_usage: Arc<dyn Pool>,
 }
 
 impl Foundation {
@@ -132,7 +133,8 @@ impl Foundation {
             pools.insert(origin.id.to_string(), pool);
         }
         let probes = Arc::new(BoundedPool::for_probes()?);
-        Ok(Self { catalog, socket, pools, probes })
+        let disk_usage = Arc::new(BoundedPool::for_disk_usage()?);
+        Ok(Self { catalog, socket, pools, probes, disk_usage })
     }
 }
 
@@ -190,7 +192,7 @@ async fn live(
     ending: &Ending,
     on_ready: impl FnOnce() + 'static,
 ) -> Result<ExitReason, RunError> {
-    let house = House::new();
+    let house = House::new(&config);
     let (stop, mut requests) = watch::channel::<Option<StopReason>>(None);
     let rescan = house.rescan(&config);
     let (board, events, work) = (Arc::clone(&house.board), house.events.clone(), house.work.clone());
@@ -243,7 +245,8 @@ fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edg
     let direct = config.origins.iter().filter_map(|origin| {
         let reader = Arc::new(LocalDirect::new(origin.root.clone()));
         let pool = Arc::clone(foundation.pools.get(origin.id.as_str())?);
-        Some((origin.id.clone(), DirectOrigin { reader, pool }))
+        let permits = house.permits(&origin.id)?;
+        Some((origin.id.clone(), DirectOrigin { reader, pool, permits }))
     });
     Edge::new(EdgeConfig {
         catalog: foundation.catalog.reader(),
@@ -256,6 +259,7 @@ fn make_edge(config: &Config, house: &House, foundation: &Foundation) -> Arc<Edg
         decode_art: art::decode,
         ownership: Ownership { uid: access.uid, gid: access.gid, umask: access.umask as u16 },
         statfs_path: config.cache_dir.clone(),
+        statfs_pool: Arc::clone(&foundation.disk_usage),
     })
 }
 

@@ -35,7 +35,8 @@ use musicfs_pure::ids::OriginId;
 use crate::config::{Config, OriginConfig};
 use crate::supervision::{ActorSpec, Group, Rescan, Supervisor};
 
-/// Bytes that may be asked of one origin at once: 16 tag scans of 128 KiB beside each other, with room for one more.
+/// Bytes that may be asked of one origin at once: the largest reads of the kernel (1 MiB) keep four of a disk's threads busy,
+/// usual ones (128 KiB) all of them, and tag scans leave a quarter to readers.
 const ORIGIN_PERMIT_BYTES: u64 = 4 << 20;
 
 /// The first read of a file whose tags are wanted, where a request costs little.
@@ -61,13 +62,21 @@ pub(crate) struct House {
     barrier: Port<AwaitBarrier>,
     stop: Port<StopDaemon>,
     pending: PendingTouches,
+    /// Of every configured origin.
+    permits: BTreeMap<OriginId, PermitPool>,
 }
 
 impl House {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
+        let metrics = Metrics::default();
+        let permits_of = |origin: &OriginConfig| {
+            let permits = PermitPool::measured(ORIGIN_PERMIT_BYTES, metrics.permits(&origin.id));
+            (origin.id.clone(), permits)
+        };
         Self {
+            permits: config.origins.iter().map(permits_of).collect(),
             board: Arc::default(),
-            metrics: Metrics::default(),
+            metrics,
             events: EventLog::default(),
             work: Work::default(),
             gate: Arc::default(),
@@ -85,6 +94,11 @@ impl House {
             stop: Port::unbound(),
             pending: pending_touches(DebounceConfig::default()),
         }
+    }
+
+    /// The byte budget of an origin, shared by all who ask it for bytes.
+    pub(crate) fn permits(&self, origin: &OriginId) -> Option<PermitPool> {
+        self.permits.get(origin).cloned()
     }
 
     /// Has every configured origin compared with what is known.
@@ -150,7 +164,8 @@ impl House {
         ];
         for origin in &config.origins {
             let Some(pool) = pools.get(origin.id.as_str()) else { continue };
-            let ports = self.unbound_ports(origin);
+            let Some(permits) = self.permits(&origin.id) else { continue };
+            let ports = unbound_ports(permits);
             specs.push(self.fetcher_spec(origin, Arc::clone(pool), ports.clone()));
             origins.insert(origin.id.clone(), ports);
         }
@@ -159,17 +174,6 @@ impl House {
         specs.push(self.debouncer_spec());
         specs.push(self.watcher_spec(config));
         specs
-    }
-
-    fn unbound_ports(&self, origin: &OriginConfig) -> OriginPorts {
-        OriginPorts {
-            list: Port::unbound(),
-            stat: Port::unbound(),
-            probe: Port::unbound(),
-            read: Port::unbound(),
-            permits: PermitPool::measured(ORIGIN_PERMIT_BYTES, self.metrics.permits(&origin.id)),
-            tag_head_bytes: TAG_HEAD_BYTES,
-        }
     }
 
     fn catalog_spec(&self, shared: Arc<CatalogShared>) -> ActorSpec {
@@ -291,6 +295,17 @@ impl House {
             Watcher::new(config.clone(), touched, rescans, work.clone(), stats, metrics.clone(), watches)
         };
         ActorSpec::new("watcher", Group::Change, make, move |addr| barrier.bind(addr))
+    }
+}
+
+fn unbound_ports(permits: PermitPool) -> OriginPorts {
+    OriginPorts {
+        list: Port::unbound(),
+        stat: Port::unbound(),
+        probe: Port::unbound(),
+        read: Port::unbound(),
+        permits,
+        tag_head_bytes: TAG_HEAD_BYTES,
     }
 }
 

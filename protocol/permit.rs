@@ -149,7 +149,8 @@ impl PermitPool {
         }
     }
 
-    /// Has `call` called with `bytes` when they are free, on the thread that frees them, or now.
+    /// Has `call` called with `bytes` when they are free, on the thread that frees them, or now. How long was waited is for
+    /// the caller to [count](Self::count_wait): it may speak for a queue of its own.
     pub fn call_when_free(&self, lane: Lane, bytes: u64, call: impl FnOnce(Permit) + Send + 'static) {
         self.queue(lane, bytes, Granted::Call(Box::new(call)));
     }
@@ -159,7 +160,7 @@ impl PermitPool {
         grant(&self.shared);
     }
 
-    /// Counts the time since `since` as waited for in a lane, for those who queue elsewhere before they ask.
+    /// Counts the time since `since` as waited for in a lane.
     pub fn count_wait(&self, lane: Lane, since: Instant) {
         self.shared.lock().meters.count_wait(lane, since.elapsed());
     }
@@ -197,7 +198,6 @@ fn grant(shared: &Arc<Mutex<State>>) {
         match waiter.granted {
             // the lock is let go first: whoever is called may give back or ask for more
             Granted::Call(call) => {
-                state.meters.count_wait(lane, waiter.since.elapsed());
                 drop(state);
                 call(permit);
             }

@@ -13,12 +13,15 @@ use std::time::Instant;
 use fuser::ReplyStatfs;
 use musicfs_protocol::library::Source;
 use musicfs_protocol::pool::Pool;
-use musicfs_protocol::{ActorStats, Board, EventLog, Happening, Metrics, ReadCatalog, ReadDirect, ReadyGate};
-use musicfs_pure::ids::{MAX_NAME_BYTES, OriginId};
+use musicfs_protocol::{
+    ActorStats, Board, EventLog, Happening, Metrics, PermitPool, ReadCatalog, ReadDirect, ReadyGate,
+};
+use musicfs_pure::ids::OriginId;
 
 use super::art::{ArtBudget, ArtDecoder};
 use super::attrs::Ownership;
 use super::call::{Accounts, Call, Op, Reply, guarded};
+use super::disk_usage::DiskUsage;
 use super::errno::Failure;
 use super::handles::Handles;
 use super::listings::Listings;
@@ -30,6 +33,8 @@ pub struct DirectOrigin {
     pub reader: Arc<dyn ReadDirect>,
     /// Runs what would wait for its disk. A pool of its own keeps a dying disk from delaying other origins.
     pub pool: Arc<dyn Pool>,
+    /// Bounds the bytes that are asked of it at once, together with those that others ask for.
+    pub permits: PermitPool,
 }
 
 /// What the edge needs.
@@ -54,6 +59,8 @@ pub struct EdgeConfig {
     pub ownership: Ownership,
     /// The folder whose file system `df` of the mount shows: the cache's.
     pub statfs_path: PathBuf,
+    /// Runs the question how full that is, which a dead disk never answers.
+    pub statfs_pool: Arc<dyn Pool>,
 }
 
 /// A local origin and its queue for the disk.
@@ -76,7 +83,7 @@ pub struct Edge {
     gate: Arc<ReadyGate>,
     board: Arc<Board>,
     events: EventLog,
-    statfs_path: PathBuf,
+    disk_usage: Arc<DiskUsage>,
     allows_mmap_of_direct_io: AtomicBool,
 }
 
@@ -85,8 +92,10 @@ impl Edge {
     pub fn new(config: EdgeConfig) -> Arc<Self> {
         let waiting = Arc::<Waiting>::default();
         let with_lane = |(id, origin): (OriginId, DirectOrigin)| {
-            (id, OriginLane { reader: origin.reader, lane: Lane::new(origin.pool, &waiting) })
+            (id, OriginLane { reader: origin.reader, lane: Lane::new(origin.pool, origin.permits, &waiting) })
         };
+        // asking how full a disk is moves no bytes
+        let disk_lane = Lane::new(config.statfs_pool, PermitPool::new(0), &waiting);
         Arc::new(Self {
             catalog: config.catalog,
             direct: config.direct.into_iter().map(with_lane).collect(),
@@ -100,7 +109,7 @@ impl Edge {
             gate: config.gate,
             board: config.board,
             events: config.events,
-            statfs_path: config.statfs_path,
+            disk_usage: DiskUsage::new(config.statfs_path, disk_lane),
             allows_mmap_of_direct_io: AtomicBool::new(false),
         })
     }
@@ -111,6 +120,7 @@ impl Edge {
         for origin in self.direct.values() {
             origin.lane.tick();
         }
+        self.disk_usage.tick();
     }
 
     /// Answers everything that waits with an error; nothing waits from now on. What needs no waiting is still answered.
@@ -180,23 +190,11 @@ impl Edge {
     /// How full the cache's file system is.
     pub(super) fn statfs(&self, call: Call<ReplyStatfs>) {
         fail::fail_point!("fuse_front::statfs");
-        match rustix::fs::statvfs(&self.statfs_path) {
-            Ok(fs) => call.answer(|reply| {
-                let (bsize, frsize) = (to_u32(fs.f_bsize), to_u32(fs.f_frsize));
-                let namelen = MAX_NAME_BYTES as u32;
-                reply.statfs(fs.f_blocks, fs.f_bfree, fs.f_bavail, fs.f_files, fs.f_ffree, bsize, namelen, frsize);
-            }),
-            Err(error) => call.refuse(&Failure::NoStatistics { reason: error.to_string() }),
-        }
+        self.disk_usage.answer(call);
     }
 
     /// A new call, counted under `op`.
     pub(super) fn call<R: Reply>(&self, op: Op, reply: R) -> Call<R> {
         Call::new(&self.accounts, op, reply)
     }
-}
-
-/// A block size; one that does not fit is no block size.
-fn to_u32(size: u64) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
 }

@@ -45,6 +45,7 @@ fn with_buffer<T>(len: u32, fill: impl FnOnce(&mut [u8]) -> T) -> T {
 
 impl OpenFile {
     fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+        fail::fail_point!("fuse_front::read_now", |_| Ok(None));
         match &self.content {
             Content::Direct(file) => Ok(file.read_now(offset, buffer)?),
             Content::Art(art) => art.read_now(offset, buffer),
@@ -149,7 +150,7 @@ impl Edge {
             return self.finish_open(call, &plan, opened);
         }
         let (edge, reader) = (Arc::clone(self), Arc::clone(reader));
-        lane.run(call, move |kept| {
+        lane.run(call, 0, move |kept| {
             let opened = reader.open_blocking(&plan.source.path);
             if let Some(call) = kept.take() {
                 edge.finish_open(call, &plan, opened);
@@ -213,7 +214,8 @@ impl Edge {
             return call.refuse(&Failure::OriginNotServed);
         };
         let edge = Arc::clone(self);
-        lane.run(call, move |kept| {
+        let bytes = u64::from(len.min(MAX_READ_BYTES));
+        lane.run(call, bytes, move |kept| {
             with_buffer(len, |buffer| match open.read_blocking(offset, buffer) {
                 Ok(read) => {
                     if let Some(call) = kept.take() {

@@ -6,8 +6,8 @@
 //! the kernel's caches. Nothing in this folder waits on a FUSE thread, writes to an origin, or touches its own mountpoint.
 //!
 //! * `filesystem`: fuser's trait, one line per operation; `call`: a request and the account of its answer
-//! * `edge`, `dirs`, `files`, `art`, `xattrs`: the operations by noun; `attrs`, `nodes`, `handles`, `listings`: what they talk
-//!   about
+//! * `edge`, `dirs`, `files`, `art`, `xattrs`, `disk_usage`: the operations by noun; `attrs`, `nodes`, `handles`, `listings`:
+//!   what they talk about
 //! * `errno`: the one table of errors; `waiting`: deadlines, and disk work by origin
 //! * `mount`, `mount_table`, `stale`, `helper`: getting the mount there and away
 
@@ -15,6 +15,7 @@ mod art;
 mod attrs;
 mod call;
 mod dirs;
+mod disk_usage;
 mod edge;
 mod errno;
 mod files;

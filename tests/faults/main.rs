@@ -16,6 +16,7 @@ mod kill;
 mod kill_points;
 mod resuming;
 mod shutdown;
+mod stuck;
 mod supervision;
 mod watching;
 

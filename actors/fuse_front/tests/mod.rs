@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use musicfs_protocol::metrics::OpLabels;
 use musicfs_protocol::pool::{Pool, ThreadPerJob};
-use musicfs_protocol::{Board, EventLog, Metrics, ReadyGate};
+use musicfs_protocol::{Board, EventLog, Metrics, PermitPool, ReadyGate};
 use musicfs_pure::ids::{Ino, OriginId};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -102,7 +102,7 @@ fn edge_over(dir: &Path, wishes: Wishes) -> (Arc<Edge>, Arc<FakeCatalog>, Arc<Fo
     if wishes.ready {
         parts.gate.open();
     }
-    let direct = DirectOrigin { reader: reader.clone(), pool: wishes.pool };
+    let direct = DirectOrigin { reader: reader.clone(), pool: wishes.pool, permits: PermitPool::new(4 << 20) };
     let edge = Edge::new(EdgeConfig {
         catalog: catalog.clone(),
         direct: HashMap::from([(origin(), direct)]),
@@ -114,6 +114,7 @@ fn edge_over(dir: &Path, wishes: Wishes) -> (Arc<Edge>, Arc<FakeCatalog>, Arc<Fo
         decode_art: wishes.decode_art,
         ownership: owner(),
         statfs_path: dir.to_owned(),
+        statfs_pool: Arc::new(ThreadPerJob),
     });
     (edge, catalog, reader, parts)
 }
