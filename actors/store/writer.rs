@@ -207,7 +207,7 @@ impl Writer {
         let mut group = Group { len: open.len(), ..Group::default() };
         for new in rest {
             let piece = new.piece;
-            let entry = if self.is_held(&piece)? || group.appended.contains_key(&piece.hash) {
+            let entry = if self.is_held(open.segment.class, &piece)? || group.appended.contains_key(&piece.hash) {
                 self.shared.counters.deduplicated_bytes.fetch_add(u64::from(piece.len), Ordering::Relaxed);
                 Entry::Known { piece }
             } else if group.len - open.len() + u64::from(piece.len) <= open.room() {
@@ -227,13 +227,17 @@ impl Writer {
         Ok(group)
     }
 
-    /// Whether a chunk is held; if so it is used from now on, before anyone relies on it.
-    fn is_held(&self, piece: &Piece) -> Result<bool, StoreError> {
-        let located = self.shared.locate(piece)?;
-        if let Some((segment, location)) = &located {
-            segment.mark_used(location.offset);
+    /// Whether a chunk is held; if so it is used from now on, before anyone relies on it. What was read for tags and is now
+    /// read as music is not held as such: it would go first.
+    fn is_held(&self, class: SegmentClass, piece: &Piece) -> Result<bool, StoreError> {
+        match self.shared.locate(piece)? {
+            Some((segment, _)) if segment.class < class => Ok(false),
+            Some((segment, location)) => {
+                segment.mark_used(location.offset);
+                Ok(true)
+            }
+            None => Ok(false),
         }
-        Ok(located.is_some())
     }
 
     /// Writes the log and the index of a group whose bytes are there.

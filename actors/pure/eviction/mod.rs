@@ -31,7 +31,7 @@ pub fn segment_bytes(bound: u64) -> u64 {
     (bound / SEGMENTS_PER_BOUND).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
 }
 
-/// What the chunks of a segment were read for.
+/// What the chunks of a segment were read for; the lesser goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SegmentClass {
     /// Heads and tails of files, read for their tags.

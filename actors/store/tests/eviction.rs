@@ -171,6 +171,28 @@ fn scan_of_many_files_evicts_no_music() {
 }
 
 #[test]
+fn head_that_was_read_for_tags_is_held_as_music_once_it_is_played() {
+    let mut fixture = Fixture::new();
+    let (played, bytes) = content(1, 4 * MIB);
+    let (scanned, _) = content(2, 4 * MIB);
+    for content in [&played, &scanned] {
+        assert_eq!(fixture.keep_as(SegmentClass::Ends, content, 0, &bytes[..400_000]), Kept::Held);
+    }
+    assert_eq!(fixture.keep(&played, 0, &bytes), Kept::Held);
+    assert_eq!(fixture.held(&played, &bytes), 4 * MIB);
+    // once more it is found where it is
+    let appended = fixture.count(|counters| &counters.appended_bytes);
+    assert_eq!(fixture.keep(&played, 0, &bytes), Kept::Held);
+    assert_eq!(fixture.keep_as(SegmentClass::Ends, &scanned, 0, &bytes[..200_000]), Kept::Held);
+    assert!(fixture.count(|counters| &counters.appended_bytes) - appended < 256 << 10);
+    for number in 100..300 {
+        let (other, bytes) = content(number, 10 * MIB / 100);
+        assert_eq!(fixture.keep_as(SegmentClass::Ends, &other, 0, &bytes), Kept::Held);
+    }
+    assert_eq!(fixture.held(&played, &bytes), 4 * MIB);
+}
+
+#[test]
 fn store_without_room_says_so_and_holds_what_it_holds() {
     let mut fixture = Fixture::new();
     let (content, bytes) = fixture.keep_all(1, 4 * MIB);
