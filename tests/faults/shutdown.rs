@@ -54,6 +54,15 @@ fn assert_starts_again(home: &Sandbox) {
     daemon.stop();
 }
 
+/// Requests that an actor has begun and not ended.
+#[track_caller]
+fn num_waiting(daemon: &Daemon<'_>, name: &str) -> u64 {
+    let actors = daemon.cli(&["--json", "actors"]).ok().out();
+    let actors: serde_json::Value = serde_json::from_str(&actors).unwrap();
+    let actor = actors["actors"].as_array().unwrap().iter().find(|actor| actor["name"] == name);
+    actor.map_or(0, |actor| actor["num_waiting"].as_u64().unwrap())
+}
+
 /// Reads in a thread; the answer is what the read brought.
 fn read_elsewhere(file: File, len: usize, offset: u64) -> JoinHandle<std::io::Result<Vec<u8>>> {
     std::thread::spawn(move || {
@@ -167,12 +176,7 @@ fn wedged_origin_holds_neither_the_daemon_nor_its_reader() {
     failpoints.set("fetcher::read_now", "return");
     failpoints.set("fetcher::read_blocking", "pause");
     let reader = read_elsewhere(File::open(home.shown(SHOWN)).unwrap(), 4096, 0);
-    eventually("the read waits for the disk", || {
-        let actors = daemon.cli(&["--json", "actors"]).ok().out();
-        let actors: serde_json::Value = serde_json::from_str(&actors).unwrap();
-        let front = actors["actors"].as_array().unwrap().iter().find(|actor| actor["name"] == "fuse_front").unwrap();
-        front["num_waiting"].as_u64().unwrap() > 0
-    });
+    eventually("the read waits for the disk", || num_waiting(&daemon, "fuse_front") > 0);
     daemon.signal(Signal::TERM);
     assert_gone(&home, &daemon);
     assert!(reader.join().unwrap().is_err(), "an error, and no hang");
@@ -188,13 +192,7 @@ fn origin_that_wedges_in_the_first_scan_does_not_hold_the_daemon() {
     eventually("the mount appears", || mounted(&home.mnt()));
     let mnt = home.mnt();
     let first_look = std::thread::spawn(move || fs::read_dir(mnt).map(Iterator::count));
-    eventually("the first look waits", || {
-        daemon.cli(&["metrics"]).ok();
-        let metrics = daemon.cli(&["--json", "actors"]).ok().out();
-        let actors: serde_json::Value = serde_json::from_str(&metrics).unwrap();
-        let front = actors["actors"].as_array().unwrap().iter().find(|actor| actor["name"] == "fuse_front").unwrap();
-        front["num_waiting"].as_u64().unwrap() > 0
-    });
+    eventually("the first look waits", || num_waiting(&daemon, "fuse_front") > 0);
     daemon.signal(Signal::TERM);
     assert_gone(&home, &daemon);
     let seen = first_look.join().unwrap();
