@@ -109,7 +109,7 @@ test-ordinary:
 test-long: deps-test
 	@mkdir -p tests/runs; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	export MUSICFS_SCALE=$${MUSICFS_SCALE:-10} MUSICFS_OPS=$${MUSICFS_OPS:-10000} MUSICFS_KILLS=$${MUSICFS_KILLS:-1000}; \
-	export PROPTEST_CASES=$${PROPTEST_CASES:-2560} MUSICFS_FUZZ=$${MUSICFS_FUZZ:-1000000}; \
+	export PROPTEST_CASES=$${PROPTEST_CASES:-2560} MUSICFS_FUZZ=$${MUSICFS_FUZZ:-1000000} MUSICFS_PANICS=$${MUSICFS_PANICS:-200}; \
 	status=0; started=$$SECONDS; \
 	$(CARGO_TEST) --no-fail-fast -- --nocapture --test-threads=2 >"$$log" 2>&1 || status=$$?; \
 	{ echo "$$(date -u +%FT%TZ), $$(git rev-parse --short HEAD), $$(uname -r), $$(nproc) processors, $$((SECONDS - started)) s"; \

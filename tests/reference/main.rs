@@ -3,7 +3,8 @@
 //!
 //! `model` is the one definition of right: from the origin's files and their tags to the tree, without ids, events or
 //! caches. `ops` chooses and performs operations. `run` compares: the same files, bytes, sizes, mtimes, modes, and the same
-//! inode numbers for whatever stayed itself. `MUSICFS_OPS` sets the number of operations, `MUSICFS_SEED` repeats a run.
+//! inode numbers for whatever stayed itself. `soak` does the same while actors panic. `MUSICFS_OPS` sets the number of
+//! operations, `MUSICFS_SEED` repeats a run.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a failed expectation is the result of a test
 
 #[path = "../support/mod.rs"]
@@ -12,3 +13,4 @@ mod support;
 mod model;
 mod ops;
 mod run;
+mod soak;

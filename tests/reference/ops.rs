@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use crate::model::{Content, File, Origin};
 use crate::support::music::Track;
@@ -13,6 +14,9 @@ use crate::support::sandbox::Sandbox;
 
 /// Files beyond this number are deleted more often than made: a comparison reads them all.
 const USUAL_FILES: usize = 60;
+
+/// Below this folder nothing happens.
+const STEADY: &str = "steady/";
 
 /// What can happen at an origin.
 #[derive(Clone, Debug)]
@@ -101,14 +105,27 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Adds tracks that no operation touches; answers where they are shown, and their bytes.
+    pub(crate) fn add_steady(&mut self, count: u32) -> Vec<(PathBuf, Vec<u8>)> {
+        let add = |number: u32| {
+            let salt = self.next_serial();
+            let content = Content::Audio(Box::new(Track::new("Steady", "Album", number, "T").salted(salt)));
+            let path = format!("{STEADY}{number}.flac");
+            let bytes = self.create_with(&path, content);
+            (self.home.shown(&format!("Steady/Album (2020)/{number:02} - T.flac")), bytes)
+        };
+        (1..=count).map(add).collect()
+    }
+
     fn any_file(&mut self) -> Option<String> {
-        let paths: Vec<&String> = self.origin.keys().collect();
+        let paths: Vec<&String> = self.origin.keys().filter(|path| !path.starts_with(STEADY)).collect();
         (!paths.is_empty()).then(|| (*self.random.pick(&paths)).clone())
     }
 
     fn any_audio(&mut self) -> Option<String> {
         let is_audio = |file: &File| matches!(file.content, Content::Audio(_));
-        let paths: Vec<&String> = self.origin.iter().filter(|(_, file)| is_audio(file)).map(|(path, _)| path).collect();
+        let may = |(path, file): &(&String, &File)| is_audio(file) && !path.starts_with(STEADY);
+        let paths: Vec<&String> = self.origin.iter().filter(may).map(|(path, _)| path).collect();
         (!paths.is_empty()).then(|| (*self.random.pick(&paths)).clone())
     }
 
@@ -186,11 +203,17 @@ impl<'a> World<'a> {
 
     fn create(&mut self, path: &str) {
         let content = self.content(path);
+        self.create_with(path, content);
+    }
+
+    fn create_with(&mut self, path: &str, content: Content) -> Vec<u8> {
         let file = File { content, mtime: (0, 0), mode: 0o644, ino: None, moved: false, changed: false };
-        self.home.put(path, &file.bytes());
+        let bytes = file.bytes();
+        self.home.put(path, &bytes);
         fs::set_permissions(self.home.origin().join(path), PermissionsExt::from_mode(0o644)).unwrap();
         self.origin.insert(path.to_owned(), file);
         self.learn_mtime(path);
+        bytes
     }
 
     fn write(&mut self, path: &str, content: Content, by_rename: bool) {

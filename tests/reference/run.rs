@@ -45,7 +45,7 @@ fn assert_no_empty_folders(tree: &Tree, names: &BTreeSet<String>) {
 }
 
 /// Asserts that the mount is what the model says, and learns the inode numbers.
-fn compare(world: &mut World<'_>) {
+pub(crate) fn compare(world: &mut World<'_>) {
     let tree = walk(&world.home.mnt());
     let shown = by_name(&tree);
     let want = expected(&world.origin);
@@ -87,7 +87,7 @@ fn compare_raw(world: &World<'_>) {
     }
 }
 
-fn forget_marks(origin: &mut Origin) {
+pub(crate) fn forget_marks(origin: &mut Origin) {
     for file in origin.values_mut() {
         // A file that is not shown in the library has no number there to keep.
         if matches!(file.content, Content::Sidecar(_) | Content::Other(_)) {
@@ -122,7 +122,7 @@ fn mount_agrees_with_the_model_after_random_operations() {
     restart_and_compare(&home, daemon, &mut world);
 }
 
-fn step(world: &mut World<'_>) -> Op {
+pub(crate) fn step(world: &mut World<'_>) -> Op {
     let op = world.choose();
     world.perform(&op);
     op
