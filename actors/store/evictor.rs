@@ -19,7 +19,7 @@ use musicfs_pure::eviction::{ChunkUse, Cycle, SegmentClass, Shortage, Usage, Ver
 use musicfs_pure::piece_table::Span;
 
 use super::batch::Batch;
-use super::log::{Entry, Log, Record};
+use super::log::{Entry, Log, NOBODY, Record};
 use super::open_segment::OpenSegment;
 use super::recovery::{content_row, load_slices, read_log};
 use super::rows::{Location, failed, slice_key};
@@ -113,7 +113,7 @@ impl Writer {
                 let forgotten =
                     log.iter().flat_map(|log| &log.records).filter(|record| record.entry == Entry::Forgotten);
                 let forgotten: Vec<Record> = forgotten.copied().collect();
-                match self.append_again(&segment, keep.iter().map(|&at| &live[at]), &forgotten) {
+                match self.append_again(&segment, keep.iter().map(|&at| &live[at]), forgotten) {
                     Ok(()) => {}
                     Err(AppendError::DiskFull) => return Ok(false),
                     Err(AppendError::Store(error)) => return Err(error),
@@ -127,18 +127,21 @@ impl Writer {
     }
 
     /// Appends what is kept of a segment to the open one of its class, and what it says about contents whose knowledge was
-    /// wrong: older logs may still say otherwise.
+    /// wrong, as long as an older record may say otherwise.
     fn append_again<'a>(
         &mut self,
         segment: &Segment,
         kept: impl Iterator<Item = &'a LiveChunk>,
-        forgotten: &[Record],
+        mut forgotten: Vec<Record>,
     ) -> Result<(), AppendError> {
-        let is_oldest = self.shared.segments.all().first().is_none_or(|oldest| oldest.id == segment.id);
-        if !forgotten.is_empty() && !is_oldest {
+        if !forgotten.is_empty() {
+            let oldest = self.oldest_sequence_beside(segment.id)?;
+            forgotten.retain(|record| oldest.is_some_and(|oldest| oldest < record.sequence));
+        }
+        if !forgotten.is_empty() {
             let mut open = self.open_for(segment.class, 0)?;
             let len = open.len();
-            let written = self.write_records(&mut open, forgotten, len);
+            let written = self.write_records(&mut open, &forgotten, len);
             self.open.insert(segment.class, open);
             written?;
         }
@@ -161,13 +164,26 @@ impl Writer {
         Ok(())
     }
 
+    /// The smallest number that a log other than this one begins with.
+    fn oldest_sequence_beside(&self, id: u64) -> Result<Option<u64>, StoreError> {
+        let mut oldest = None;
+        for segment in self.shared.segments.all().iter().filter(|segment| segment.id != id) {
+            let first = read_log(&self.shared, segment.id)?.and_then(|log| log.first_sequence());
+            oldest = oldest.into_iter().chain(first).min();
+        }
+        Ok(oldest)
+    }
+
     fn move_chunk(&mut self, open: &mut OpenSegment, chunk: &LiveChunk, bytes: &[u8]) -> Result<(), AppendError> {
         let at = open.len();
         let location = Location { segment: open.segment.id, offset: at as u32, len: chunk.piece.len };
         open.write_bytes(bytes, at)?;
         let entry = Entry::Chunk { offset: location.offset, piece: chunk.piece };
-        // Its old number: whether the content was forgotten before or after does not change by moving the bytes.
-        let record = Record { entry, ..chunk.record };
+        // It says again what is known now, and not what was known when it was written first.
+        let table = load_slices(&self.shared, chunk.record.content, std::slice::from_ref(&chunk.piece))?;
+        let is_known = table.walk(chunk.piece.range()) == [Span::Known(chunk.piece)];
+        let content = if is_known { chunk.record.content } else { NOBODY };
+        let record = Record { content, sequence: self.sequence(), entry };
         self.write_records(open, &[record], location.end())?;
         let mut batch = Batch::default();
         batch.put_chunk(&chunk.piece.hash, &location);
@@ -261,7 +277,7 @@ impl LiveChunk {
     fn damaged(&self, segment: u64) -> DamagedChunk {
         DamagedChunk {
             hash: self.piece.hash,
-            piece: Some((self.record.content, self.piece.range())),
+            piece: self.record.piece_of(),
             location: Location { segment, offset: self.offset, len: self.piece.len },
         }
     }

@@ -12,11 +12,16 @@
 //! all the same; a content whose bytes turned out to be another version's leaves one that says so, and what has a smaller
 //! sequence number is not known any more.
 
+use std::ops::Range;
+
 use musicfs_pure::content::{ChunkHash, ContentKey, MAX_PIECE_BYTES, Piece};
 use musicfs_pure::eviction::SegmentClass;
 
 const MAGIC: &[u8; 16] = b"musicfs segment\n";
 const VERSION: u8 = 1;
+
+/// In the place of a content: a chunk that was appended again after its content was forgotten.
+pub(super) const NOBODY: ContentKey = ContentKey([0; 16]);
 
 /// Bytes of the header.
 pub(super) const HEADER_BYTES: usize = 40;
@@ -128,6 +133,16 @@ impl Record {
         seal(segment, out, from);
     }
 
+    /// The content that the record speaks of, and where its chunk is in it.
+    pub(super) fn piece_of(&self) -> Option<(ContentKey, Range<u64>)> {
+        match self.entry {
+            Entry::Chunk { piece, .. } | Entry::Known { piece } if self.content != NOBODY => {
+                Some((self.content, piece.range()))
+            }
+            _ => None,
+        }
+    }
+
     fn decode(segment: u64, block: &[u8]) -> Option<Self> {
         let mut fields = Fields(body(segment, block)?);
         let [kind, ..] = fields.take::<4>();
@@ -174,6 +189,11 @@ impl Log {
             Entry::Known { .. } | Entry::Forgotten => 0,
         });
         ends.max().unwrap_or(0)
+    }
+
+    /// The sequence number of the first record.
+    pub(super) fn first_sequence(&self) -> Option<u64> {
+        self.records.first().map(|record| record.sequence)
     }
 
     /// The bytes of the log that were relied on.

@@ -19,7 +19,7 @@ use musicfs_pure::content::{ContentKey, Piece};
 use musicfs_pure::piece_table::{PieceTable, SliceView, Span, slices_of};
 
 use super::batch::Batch;
-use super::log::{Entry, Log};
+use super::log::{Entry, Log, NOBODY};
 use super::rows::{
     self, ContentRow, GENERATION, INDEXED, Location, NEXT_SEGMENT, PINNED_BYTES, Sealed, SegmentRow, decode,
     decode_u64, failed, slice_key,
@@ -228,7 +228,8 @@ fn replay(
             Entry::Known { piece } => piece,
             Entry::Forgotten => continue,
         };
-        if forgotten.get(&record.content).is_none_or(|&latest| record.sequence > latest) {
+        let is_forgotten = forgotten.get(&record.content).is_some_and(|&latest| record.sequence <= latest);
+        if record.content != NOBODY && !is_forgotten {
             known.entry(record.content).or_default().push(piece);
         }
     }

@@ -102,7 +102,7 @@ impl Scrubber {
         self.shared.counters.verified_chunks.fetch_add(1, Ordering::Relaxed);
         if read.is_err() || ChunkHash::of(&self.buffer) != piece.hash {
             scrubbed.damaged += 1;
-            let damaged = DamagedChunk { hash: piece.hash, piece: Some((record.content, piece.range())), location };
+            let damaged = DamagedChunk { hash: piece.hash, piece: record.piece_of(), location };
             self.shared.report_damage(segment, damaged);
         }
         Ok(())
