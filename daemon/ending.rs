@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use musicfs_actors::fuse_front::Unmounter;
 use parking_lot::Mutex;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::lifecycle::{ExitReason, StopSignals, end_process};
 
@@ -37,6 +37,7 @@ const EXIT_ON_SECOND_SIGNAL: u8 = 130;
 pub(crate) struct Ending {
     began: watch::Sender<Option<ExitReason>>,
     mount: Arc<Mutex<Option<Unmounter>>>,
+    reload: Arc<Notify>,
     _ended: oneshot::Sender<()>,
 }
 
@@ -49,8 +50,10 @@ impl Ending {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (listens, is_listening) = mpsc::sync_channel(1);
         let (begins, last_mount) = (began.clone(), Arc::clone(&mount));
+        let reload = Arc::<Notify>::default();
+        let reloads = Arc::clone(&reload);
         let attend = async move {
-            match StopSignals::listen() {
+            match StopSignals::listen(reloads) {
                 Ok(signals) => {
                     let _ = listens.send(Ok(()));
                     tokio::select! {
@@ -68,7 +71,12 @@ impl Ending {
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(attend))?;
         is_listening.recv().unwrap_or_else(|_| Err(io::Error::other("the thread for signals ended")))?;
-        Ok(Self { began, mount, _ended: ended })
+        Ok(Self { began, mount, reload, _ended: ended })
+    }
+
+    /// Notified when a signal asks for a reload of the configuration.
+    pub(crate) fn reload(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload)
     }
 
     /// From now on there is a mount to be taken away.

@@ -14,10 +14,12 @@ pub mod lifecycle;
 pub mod logging;
 mod panic_hook;
 pub mod pools;
+mod reload;
 mod service_manager;
 mod start;
 pub mod supervision;
 mod wiring;
 
 pub use lifecycle::ExitReason;
+pub use reload::ReloadSource;
 pub use start::{RunError, run};

@@ -3,21 +3,28 @@
 //! ```text
 //!  mounting ──► waiting for first scans ──► ready ──► stopping ──► ended
 //!                    10 s at most                        ▲
-//!    SIGTERM, SIGINT, SIGHUP, SIGQUIT, `stop`, an unmount by others, frozen actors
+//!    SIGTERM, SIGINT, SIGQUIT, a closed terminal, `stop`, an unmount by others, frozen actors
 //! ```
+//!
+//! SIGHUP has two meanings. Sent by someone it asks for a reload, as daemons have it. Sent by the kernel it says that the
+//! terminal in which the daemon runs has been closed: whoever did that expects it to end, as every program in the
+//! foreground does, and a daemon left without a terminal would hold a mount that nobody remembers. The two are told
+//! apart by `/dev/tty`, which a process that lost its terminal cannot open any more; under `nohup` there is no terminal to
+//! lose.
 //!
 //! Stopping: the invalidator is disarmed (a notification to a mount that goes away can block), the mount is detached lazily,
 //! so that nobody comes anew, those who are reading may read on for 5 s, what still waits then is answered with an error, the
 //! actors are stopped, and the process ends. The session's threads are never joined: a reader that keeps a file open could
 //! hold them for ever. `ending` sees to it that all of this ends, and that a second signal ends it at once.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use musicfs_protocol::{ReadCatalog, ReadyGate, ScanTable};
 use musicfs_pure::ids::OriginId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::ending::Ending;
 use crate::supervision::StopReason;
@@ -69,34 +76,61 @@ pub(crate) fn end_process(status: u8) -> ! {
     }
 }
 
-/// The signals that stop the daemon. A terminal that is closed (SIGHUP) or a `^\` must not leave a dead mount either.
+/// The signals that stop the daemon, or make it read its configuration again.
 pub(crate) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
     quit: Signal,
+    /// There is a terminal whose end is the daemon's.
+    has_terminal: bool,
+    reload: Arc<Notify>,
 }
 
 impl StopSignals {
-    /// Takes the signals over from their default action.
-    pub(crate) fn listen() -> std::io::Result<Self> {
+    /// Takes the signals over from their default action. `reload` is notified when one asks for a reload; any number of
+    /// them before it is looked at are one.
+    pub(crate) fn listen(reload: Arc<Notify>) -> std::io::Result<Self> {
+        let has_terminal = has_terminal() && !is_hangup_ignored();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             quit: signal(SignalKind::quit())?,
+            has_terminal,
+            reload,
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one that stops.
     pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
-            _ = self.quit.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.hangup.recv() => {}
+            }
+            if self.has_terminal && !has_terminal() {
+                tracing::info!("the terminal was closed");
+                return;
+            }
+            self.reload.notify_one();
         }
     }
+}
+
+/// Whether the process has a terminal that can be closed under it.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Whether whoever started the process (`nohup`) had it ignore hangups; asked before the signal is taken over.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (SignalKind::hangup().as_raw_value() - 1)) != 0
 }
 
 /// Waits for whatever stops the daemon first. `unmounted` resolves when the kernel has let go of the mount.

@@ -5,6 +5,7 @@
 //! | `origin-NAME` | 16 | 1,024 | listings, stats, tag reads and probes of one local origin, and reads that must wait for its disk |
 //! | `probe` | 1 | 1 | waiting for the child that asks whether the mount answers |
 //! | `disk-usage` | 1 | 1 | asking how full the cache's file system is, for `df` |
+//! | `config` | 1 | 1 | reading the configuration again |
 //!
 //! Sizes: a disk that is not in trouble answers within milliseconds, so a few threads keep it busy; a disk that hangs
 //! holds its own pool's threads and nobody else's. Queues are bounded and a full one refuses. A job that panics ends
@@ -36,6 +37,11 @@ impl BoundedPool {
     /// The pool that asks how full the cache's disk is.
     pub fn for_disk_usage() -> std::io::Result<Self> {
         Self::start("disk-usage", 1, 1)
+    }
+
+    /// The pool for reading the configuration again.
+    pub fn for_config() -> std::io::Result<Self> {
+        Self::start("config", 1, 1)
     }
 
     fn start(name: &str, num_threads: usize, queue_len: usize) -> std::io::Result<Self> {

@@ -1,4 +1,4 @@
-//! What systemd is told: ready, a line of status, stopping, and that the mount still answers.
+//! What systemd is told: ready, a line of status, reloading, stopping, and that the mount still answers.
 //!
 //! The watchdog is fed only when a child's `statfs` through the mount comes back in time: a process that lives while its
 //! mount hangs is what a watchdog is for. The child is another process because a thread of ours in our own mount could
@@ -77,6 +77,19 @@ impl ServiceManager {
         let away: Vec<&str> = self.origins.iter().filter(is_away).map(OriginId::as_str).collect();
         if away.is_empty() { counts } else { format!("{counts}; away: {}", away.join(", ")) }
     }
+}
+
+/// Says that the configuration is read again. [`reloaded`] must follow.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager was not told of the reload"),
+    }
+}
+
+/// Says that the reload is over, whatever came of it.
+pub(crate) fn reloaded() {
+    tell(&[NotifyState::Ready]);
 }
 
 /// Says that the daemon ends in order.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, System};
-use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, Crowding, RawView};
+use musicfs_actors::catalog::{CatalogConfig, CatalogOrigin, CatalogShared, Crowding};
 use musicfs_actors::control_server::{self, BindError, BoundSocket};
 use musicfs_actors::fetcher::LocalDirect;
 use musicfs_actors::fuse_front::{
@@ -24,7 +24,7 @@ use musicfs_protocol::{CatalogError, Happening, RefuseWaiting};
 use musicfs_pure::escape::escape;
 use musicfs_pure::ids::OriginId;
 use musicfs_pure::tags::art;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::allocator;
@@ -34,6 +34,7 @@ use crate::failpoints;
 use crate::lifecycle::{ExitReason, open_when_listed, wait_for_stop};
 use crate::panic_hook;
 use crate::pools::BoundedPool;
+use crate::reload::{self, ReloadSource, Reloader};
 use crate::service_manager::{self, ServiceManager};
 use crate::supervision::{ActorSpec, Limits, StartActors, StopActors, StopReason, Supervisor};
 use crate::wiring::{BARRIER_FOLDER, House};
@@ -99,15 +100,16 @@ pub enum RunError {
     System(#[from] io::Error),
 }
 
-/// Runs a daemon until something stops it. `on_ready` is called once, when the library may be looked at.
-pub fn run(config: Config, on_ready: impl FnOnce() + 'static) -> Result<ExitReason, RunError> {
+/// Runs a daemon until something stops it. `source` is where `config` came from, for a reload; `on_ready` is called once,
+/// when the library may be looked at.
+pub fn run(config: Config, source: ReloadSource, on_ready: impl FnOnce() + 'static) -> Result<ExitReason, RunError> {
     allocator::limit_arenas();
     panic_hook::install();
     failpoints::follow();
     raise_descriptor_limit();
     let ending = Ending::listen()?;
     let foundation = Foundation::lay(&config)?;
-    System::new().block_on(live(config, foundation, &ending, on_ready))
+    System::new().block_on(live(config, source, foundation, &ending, on_ready))
 }
 
 /// What is there before any actor.
@@ -154,18 +156,8 @@ fn catalog_config(config: &Config) -> CatalogConfig {
         origin: origin.id.clone(),
         fingerprint: format!("local:{}", escape(origin.root.as_os_str().as_bytes())),
     };
-    CatalogConfig {
-        origins: config.origins.iter().map(catalog_origin).collect(),
-        template: config.template.clone(),
-        options: config.template_options.clone(),
-        case_insensitive: config.case_insensitive,
-        raw_view: match config.raw_view {
-            config::RawView::Hidden => RawView::Hidden,
-            config::RawView::Listed => RawView::Listed,
-            config::RawView::Off => RawView::Off,
-        },
-        crowding: Crowding::default(),
-    }
+    let origins = config.origins.iter().map(catalog_origin).collect();
+    CatalogConfig { origins, layout: reload::layout(config), crowding: Crowding::default() }
 }
 
 /// Makes a folder that only its owner may enter; one that exists is accepted as it is.
@@ -188,15 +180,18 @@ fn raise_descriptor_limit() {
 /// The daemon's life inside the actor system.
 async fn live(
     config: Config,
+    source: ReloadSource,
     foundation: Foundation,
     ending: &Ending,
     on_ready: impl FnOnce() + 'static,
 ) -> Result<ExitReason, RunError> {
     let house = House::new(&config);
+    let reloader = Reloader::new(source, Arc::new(BoundedPool::for_config()?), house.reload_targets());
     let (stop, mut requests) = watch::channel::<Option<StopReason>>(None);
     let rescan = house.rescan(&config);
     let (board, events, work) = (Arc::clone(&house.board), house.events.clone(), house.work.clone());
-    let supervisor = Supervisor::new(board, events, work, rescan, Limits::default(), stop).start();
+    let supervisor = Supervisor::new(board, events, work, rescan, Limits::default(), stop);
+    let supervisor = supervisor.reloading_by(Arc::clone(&reloader)).start();
     let reader = foundation.catalog.reader();
     let control = house.control_spec(&config, Arc::clone(&foundation.socket), Arc::clone(&reader), &supervisor);
     start_actors(&supervisor, vec![control]).await;
@@ -214,6 +209,7 @@ async fn live(
     let specs = house.specs(&config, &foundation.pools, &foundation.catalog, &edge, kernel);
     start_actors(&supervisor, specs).await;
     let announcing = announce_when_ready(&config, &house, &foundation, on_ready);
+    let reloading = actix::spawn(reload_on_hangup(ending.reload(), reloader));
 
     let mut ended = mounted.ended();
     let unmounted = async move {
@@ -225,6 +221,7 @@ async fn live(
     ending.begin(reason);
     // The first scan goes on while readers are waited for; its end is not to be announced any more.
     announcing.abort();
+    reloading.abort();
     house.events.publish(Happening::DaemonStopping { reason: reason.as_str() });
     service_manager::stopping();
     shut_down(&house, &supervisor, &mounted).await;
@@ -237,6 +234,14 @@ async fn live(
 async fn start_actors(supervisor: &Addr<Supervisor>, specs: Vec<ActorSpec>) {
     if supervisor.send(StartActors(specs)).await.is_err() {
         tracing::error!("the supervisor is gone");
+    }
+}
+
+/// What comes of a reload is in the log: whoever sends a signal hears nothing.
+async fn reload_on_hangup(hangups: Arc<Notify>, reloader: Arc<Reloader>) {
+    loop {
+        hangups.notified().await;
+        let _ = reloader.reload().await;
     }
 }
 

@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use actix::Addr;
 use musicfs_actors::catalog::{Catalog, CatalogShared};
-use musicfs_actors::control_server::{BoundSocket, ControlServer, ControlServerConfig, ControlServices, ServedOrigin};
+use musicfs_actors::control_server::{
+    BoundSocket, ControlServer, ControlServerConfig, ControlServices, Served, ServedOrigin,
+};
 use musicfs_actors::debouncer::{Debouncer, PendingTouches, pending_touches};
 use musicfs_actors::delta_detector::{DeltaDetector, DeltaDetectorConfig, OriginPorts};
 use musicfs_actors::fetcher::{Fetcher, FetcherConfig, LocalOrigin};
@@ -25,14 +27,16 @@ use musicfs_protocol::change::{RescanInbox, SettledInbox, TouchedInbox, TreeInbo
 use musicfs_protocol::pool::Pool;
 use musicfs_protocol::{
     ApplyDelta, AwaitBarrier, Board, EventLog, HealthTable, Incarnation, Metrics, PermitPool, Port, ReadCatalog,
-    ReadyGate, RefuseWaiting, RescanOrigin, ScanTable, StopDaemon, WatchTable, Work, rescan_inbox, settled_inbox,
-    touched_inbox,
+    ReadyGate, RefuseWaiting, ReloadConfig, RescanOrigin, ScanTable, SetLayout, SetPollIntervals, StopDaemon,
+    WatchTable, Work, rescan_inbox, settled_inbox, touched_inbox,
 };
 use musicfs_pure::debounce::DebounceConfig;
 use musicfs_pure::escape::escape;
 use musicfs_pure::ids::OriginId;
+use parking_lot::RwLock;
 
 use crate::config::{Config, OriginConfig};
+use crate::reload::Targets;
 use crate::supervision::{ActorSpec, Group, Rescan, Supervisor};
 
 /// Bytes that may be asked of one origin at once: the largest reads of the kernel (1 MiB) keep four of a disk's threads busy,
@@ -61,6 +65,11 @@ pub(crate) struct House {
     apply: Port<ApplyDelta>,
     barrier: Port<AwaitBarrier>,
     stop: Port<StopDaemon>,
+    reload: Port<ReloadConfig>,
+    set_layout: Port<SetLayout>,
+    set_poll_intervals: Port<SetPollIntervals>,
+    running: Arc<RwLock<Config>>,
+    served: Arc<Served>,
     pending: PendingTouches,
     /// Of every configured origin.
     permits: BTreeMap<OriginId, PermitPool>,
@@ -92,6 +101,11 @@ impl House {
             apply: Port::unbound(),
             barrier: Port::unbound(),
             stop: Port::unbound(),
+            reload: Port::unbound(),
+            set_layout: Port::unbound(),
+            set_poll_intervals: Port::unbound(),
+            running: Arc::new(RwLock::new(config.clone())),
+            served: Arc::new(Served::new(config.origins.iter().map(served).collect(), config.document.clone())),
             pending: pending_touches(DebounceConfig::default()),
         }
     }
@@ -112,6 +126,18 @@ impl House {
         })
     }
 
+    /// What a reload of the configuration changes.
+    pub(crate) fn reload_targets(&self) -> Targets {
+        Targets {
+            running: Arc::clone(&self.running),
+            served: Arc::clone(&self.served),
+            layout: self.set_layout.clone(),
+            poll_intervals: self.set_poll_intervals.clone(),
+            gate: Arc::clone(&self.gate),
+            work: self.work.clone(),
+        }
+    }
+
     /// The control server, which answers before there is a mount.
     pub(crate) fn control_spec(
         &self,
@@ -121,6 +147,7 @@ impl House {
         supervisor: &Addr<Supervisor>,
     ) -> ActorSpec {
         self.stop.bind(supervisor);
+        self.reload.bind(supervisor);
         let services = Arc::new(ControlServices {
             catalog,
             board: Arc::clone(&self.board),
@@ -134,9 +161,9 @@ impl House {
             work: self.work.clone(),
             ready: Arc::clone(&self.gate),
             stop: self.stop.clone(),
-            origins: config.origins.iter().map(served).collect(),
+            reload: self.reload.clone(),
+            served: Arc::clone(&self.served),
             mountpoint: config.mountpoint.clone(),
-            config_document: config.document.clone(),
             started: Instant::now(),
             version: env!("CARGO_PKG_VERSION"),
         });
@@ -172,19 +199,22 @@ impl House {
         specs.push(self.health_spec(&origins));
         specs.push(self.delta_spec(origins, reader));
         specs.push(self.debouncer_spec());
-        specs.push(self.watcher_spec(config));
+        specs.push(self.watcher_spec());
         specs
     }
 
     fn catalog_spec(&self, shared: Arc<CatalogShared>) -> ActorSpec {
         let stats = self.board.actor("catalog");
         let (tree, metrics, events) = (self.tree.clone(), self.metrics.clone(), self.events.clone());
-        let (work, apply) = (self.work.clone(), self.apply.clone());
+        let (work, apply, set_layout) = (self.work.clone(), self.apply.clone(), self.set_layout.clone());
         let make = move || {
             let (shared, stats) = (Arc::clone(&shared), Arc::clone(&stats));
             Catalog::new(shared, tree.clone(), stats, metrics.clone(), work.clone(), events.clone())
         };
-        ActorSpec::new("catalog", Group::Alone, make, move |addr| apply.bind(addr))
+        ActorSpec::new("catalog", Group::Alone, make, move |addr| {
+            apply.bind(addr);
+            set_layout.bind(addr);
+        })
     }
 
     fn invalidator_spec(&self, kernel: Arc<dyn InvalidateEntry>, catalog: Arc<dyn ReadCatalog>) -> ActorSpec {
@@ -276,25 +306,21 @@ impl House {
         ActorSpec::new("debouncer", Group::Change, make, move |addr| ready.bind(addr))
     }
 
-    fn watcher_spec(&self, config: &Config) -> ActorSpec {
-        let watched = |origin: &OriginConfig| WatchedOrigin {
-            origin: origin.id.clone(),
-            root: origin.root.clone(),
-            poll_interval: origin.poll_interval,
-        };
-        let config = WatcherConfig {
-            origins: config.origins.iter().map(watched).collect(),
-            barrier_dir: config.state_dir.join(BARRIER_FOLDER),
-        };
+    fn watcher_spec(&self) -> ActorSpec {
+        let running = Arc::clone(&self.running);
         let (touched, rescans) = (self.touched.clone(), self.rescans.clone());
         let (work, metrics, stats) = (self.work.clone(), self.metrics.clone(), self.board.actor("watcher"));
         let (barrier, watches) = (self.barrier.clone(), Arc::clone(&self.watches));
+        let intervals = self.set_poll_intervals.clone();
         let make = move || {
             let (touched, rescans, stats) = (touched.clone(), rescans.clone(), Arc::clone(&stats));
-            let watches = Arc::clone(&watches);
-            Watcher::new(config.clone(), touched, rescans, work.clone(), stats, metrics.clone(), watches)
+            let (config, watches) = (watcher_config(&running.read()), Arc::clone(&watches));
+            Watcher::new(config, touched, rescans, work.clone(), stats, metrics.clone(), watches)
         };
-        ActorSpec::new("watcher", Group::Change, make, move |addr| barrier.bind(addr))
+        ActorSpec::new("watcher", Group::Change, make, move |addr| {
+            barrier.bind(addr);
+            intervals.bind(addr);
+        })
     }
 }
 
@@ -312,7 +338,18 @@ fn unbound_ports(permits: PermitPool) -> OriginPorts {
 /// The folder below the state folder in which the watcher makes files to know where it is in its queue.
 pub(crate) const BARRIER_FOLDER: &str = "barrier";
 
-fn served(origin: &OriginConfig) -> ServedOrigin {
+fn watcher_config(config: &Config) -> WatcherConfig {
+    let watched = |origin: &OriginConfig| WatchedOrigin {
+        origin: origin.id.clone(),
+        root: origin.root.clone(),
+        poll_interval: origin.poll_interval,
+    };
+    let barrier_dir = config.state_dir.join(BARRIER_FOLDER);
+    WatcherConfig { origins: config.origins.iter().map(watched).collect(), barrier_dir }
+}
+
+/// An origin as the control socket shows it.
+pub(crate) fn served(origin: &OriginConfig) -> ServedOrigin {
     ServedOrigin {
         id: origin.id.clone(),
         location: escape(origin.root.as_os_str().as_bytes()).into_owned(),

@@ -19,6 +19,9 @@
 //! | [`Heartbeat`] | supervisor → every actor | `()` | one outstanding per actor |
 //! | [`StopDaemon`] | control_server → supervisor | `()` | idempotent |
 //! | [`RefuseWaiting`] | supervisor → `fuse_front` | `()` | idempotent |
+//! | [`ReloadConfig`] | control_server → supervisor | [`ConfigReloaded`] | one after the other |
+//! | [`SetLayout`] | supervisor → catalog | `()` | one outstanding, idempotent |
+//! | [`SetPollIntervals`] | supervisor → watcher | `()` | one outstanding, idempotent |
 
 pub mod board;
 pub mod change;
@@ -35,6 +38,7 @@ pub mod metrics;
 pub mod permit;
 pub mod pool;
 pub mod port;
+pub mod reload;
 pub mod scan;
 pub mod store;
 pub mod watch;
@@ -58,6 +62,7 @@ pub use library::{CatalogError, EntryAttr, ReadCatalog, ReadDirect};
 pub use metrics::Metrics;
 pub use permit::{Lane, Permit, PermitPool};
 pub use port::{Incarnation, Port, PortError, Standing};
+pub use reload::{ConfigReloaded, ReloadConfig, SetLayout, SetPollIntervals};
 pub use scan::{ScanState, ScanTable};
 pub use store::{ReadStore, StoreError};
 pub use watch::{OriginWatch, WatchMode, WatchTable};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::{ArtLocation, TrackTags};
+use musicfs_pure::template::{Template, TemplateOptions};
 use musicfs_pure::version::{Timestamp, Version};
 
 use crate::fetch::{FetchError, MountedFolder, NodeKind, RootIdentity};
@@ -151,6 +152,30 @@ pub struct LibrarySummary {
     pub files: u64,
     /// Audio files that the library shows.
     pub tracks: u64,
+}
+
+/// How `.origins` is shown in the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawView {
+    /// It can be looked up and is not listed: scanners that index dot-folders would find everything twice.
+    Hidden,
+    /// It is listed.
+    Listed,
+    /// There is no such folder.
+    Off,
+}
+
+/// How the library is arranged and shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// Arranges it.
+    pub template: Template,
+    /// Stands in for missing fields.
+    pub options: TemplateOptions,
+    /// Folders that differ in upper and lower case only are one.
+    pub case_insensitive: bool,
+    /// How `.origins` is shown.
+    pub raw_view: RawView,
 }
 
 /// A visitor of a folder's entries; answers whether it wants more.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use musicfs_protocol::library::CatalogError;
+use musicfs_protocol::library::{CatalogError, Layout};
 use musicfs_pure::ids::{FileId, Ino};
 use musicfs_pure::version::Timestamp;
 
@@ -14,7 +14,7 @@ use super::keys;
 use super::places::{Arrangement, is_track};
 use super::raw::Removal;
 use super::rows::{TemplateRow, TombstoneRow};
-use super::shared::origin_rows;
+use super::shared::{ORIGINS_NAME, compare_template, origin_rows};
 use super::tables::Rows;
 use super::writer::Writer;
 use crate::storage::Family;
@@ -33,6 +33,21 @@ impl Writer {
             fail::fail_point!("catalog::after_maintenance_commit", |_| std::process::abort());
             Ok(has_worked)
         })
+    }
+
+    /// Shows the library by another layout from now on. Its tracks move in the steps that follow; a stop in between goes
+    /// on at the next start, which finds what was committed here.
+    pub fn set_layout(&mut self, layout: Layout, now: Timestamp) -> Result<(), CatalogError> {
+        let is_shown_otherwise = self.shared.layout().raw_view != layout.raw_view;
+        self.transact(now, |writer| {
+            compare_template(&mut writer.rows, &layout)?;
+            if is_shown_otherwise {
+                writer.pending.touched.insert((Ino::ROOT, ORIGINS_NAME.into()));
+            }
+            writer.commit(true)
+        })?;
+        self.shared.set_layout(layout);
+        Ok(())
     }
 
     /// Old tombstones are looked for again; a daemon may run for months.

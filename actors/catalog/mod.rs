@@ -3,7 +3,7 @@
 //! Everyone else reads through [`ReadCatalog`](musicfs_protocol::ReadCatalog) handles; what changes comes as
 //! [`ApplyDelta`] with the tags already in it, so that this actor waits for nothing but its own database. Its work is a
 //! queue of deltas and, when that is empty, maintenance (purging origins that are no longer configured, placing tracks by
-//! a changed template, forgetting old tombstones), done batch by batch with the mailbox in between: a folder of a million
+//! a template that changed between two runs or by [`SetLayout`], forgetting old tombstones), done batch by batch with the mailbox in between: a folder of a million
 //! files may be removed without the actor looking frozen. [`TreeChanged`] goes out after the batch is committed, never
 //! before, and carries the work token on.
 //!
@@ -44,13 +44,14 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use musicfs_protocol::change::{ApplyDelta, DeltaApplied, Heartbeat, TreeChanged, TreeInbox};
 use musicfs_protocol::library::CatalogError;
+pub use musicfs_protocol::library::{Layout, RawView};
 use musicfs_protocol::metrics::OpLabels;
-use musicfs_protocol::{ActorStats, Deadline, EventLog, Handling, Metrics, Work, WorkToken};
+use musicfs_protocol::{ActorStats, Deadline, EventLog, Handling, Metrics, SetLayout, Work, WorkToken};
 use tokio::sync::oneshot;
 
 pub use pending::TouchedName;
 pub use self_check::self_check;
-pub use shared::{CatalogConfig, CatalogOrigin, CatalogShared, RawView};
+pub use shared::{CatalogConfig, CatalogOrigin, CatalogShared};
 pub use spreads::Crowding;
 pub use writer::{DeltaInProgress, Writer};
 
@@ -230,6 +231,25 @@ impl Handler<ApplyDelta> for Catalog {
                 Err(_) => std::future::pending().await,
             }
         })
+    }
+}
+
+impl Handler<SetLayout> for Catalog {
+    type Result = Result<(), CatalogError>;
+
+    fn handle(&mut self, SetLayout { layout, work }: SetLayout, ctx: &mut Self::Context) -> Self::Result {
+        fail::fail_point!("catalog::handle");
+        let account = self.stats.begin();
+        let started = Instant::now();
+        let result = self.writer.set_layout(layout, shared::wall_clock());
+        self.announce(&work);
+        account.finish(Duration::ZERO, started.elapsed());
+        if let Err(error) = &result {
+            self.stats.fail(error.to_string());
+        }
+        self.maintenance.get_or_insert(work);
+        self.step_soon(ctx);
+        result
     }
 }
 

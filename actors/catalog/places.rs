@@ -84,7 +84,8 @@ impl Writer {
             path: arrangement.path,
             origin: arrangement.origin.id.as_str(),
         };
-        let Some(rendered) = self.shared.template.render(&track, &self.shared.options) else { return Ok(None) };
+        let layout = self.shared.layout();
+        let Some(rendered) = layout.template.render(&track, &layout.options) else { return Ok(None) };
         let folder = self.library_folder(&rendered.folders)?;
         Ok(Some((Place { folder: folder.0, wanted: rendered.name }, rendered.folders)))
     }

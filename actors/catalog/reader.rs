@@ -11,7 +11,7 @@ use std::sync::Arc;
 use musicfs_protocol::fetch::NodeKind;
 use musicfs_protocol::library::{
     CatalogError, EntryAttr, EntryInfo, HeadHash, Known, LibrarySummary, Lookalike, MAX_LOOKALIKES, OriginSummary,
-    ReadCatalog, Source, VisitEntry,
+    RawView, ReadCatalog, Source, VisitEntry,
 };
 use musicfs_pure::ids::{FileId, Ino, OriginId, OriginPath};
 use musicfs_pure::tags::ArtLocation;
@@ -20,7 +20,7 @@ use musicfs_pure::version::Version;
 use super::codec::{damaged, decode};
 use super::keys;
 use super::rows::{ChildRow, CountsRow, EntryRow, FileRow, GuardRow, OriginRow, Role, TagState};
-use super::shared::{CatalogShared, NOWHERE, ORIGINS_NAME, RawView};
+use super::shared::{CatalogShared, NOWHERE, ORIGINS_NAME};
 use super::tables::Rows;
 use crate::storage::{Family, Storage};
 
@@ -60,7 +60,7 @@ impl CatalogReader {
 
     /// Whether this is `.origins` and there is none.
     fn is_off(&self, ino: Ino) -> bool {
-        ino == Ino::ORIGINS && self.shared.raw_view == RawView::Off
+        ino == Ino::ORIGINS && self.shared.layout().raw_view == RawView::Off
     }
 
     fn attr_in(&self, folder: Ino, ino: Ino) -> Result<Answer<Option<EntryAttr>>, CatalogError> {
@@ -168,7 +168,8 @@ impl ReadCatalog for CatalogReader {
     }
 
     fn read_dir(&self, folder: Ino, after: Ino, visit: &mut VisitEntry<'_>) -> Result<(), CatalogError> {
-        let is_listed = folder == Ino::ROOT && after < Ino::ORIGINS && self.shared.raw_view == RawView::Listed;
+        let may_be_listed = folder == Ino::ROOT && after < Ino::ORIGINS;
+        let is_listed = may_be_listed && self.shared.layout().raw_view == RawView::Listed;
         if is_listed
             && let Some(attr) = self.attr(Ino::ORIGINS)?
             && !visit(&attr, ORIGINS_NAME)

@@ -39,7 +39,7 @@ const DERIVED: [Family; 9] = [
 impl CatalogShared {
     /// Everything in which the tables disagree; nothing when all is well. Must not run beside a writer.
     pub fn self_check(&self) -> Result<Vec<String>, CatalogError> {
-        self_check(&self.storage, self.case_insensitive, self.crowding)
+        self_check(&self.storage, self.layout().case_insensitive, self.crowding)
     }
 }
 

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use musicfs_protocol::Happening;
-use musicfs_protocol::library::{CatalogError, ReadCatalog};
+use musicfs_protocol::library::{CatalogError, Layout, ReadCatalog};
 use musicfs_pure::ids::{Ino, OriginId};
-use musicfs_pure::template::{Template, TemplateOptions};
 use musicfs_pure::version::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::codec::{damaged, decode};
 use super::id_blocks::Ids;
@@ -34,17 +33,6 @@ pub(super) const ORIGINS_NAME: &[u8] = b".origins";
 /// The folder that the fixed folders are in: none.
 pub(super) const NOWHERE: Ino = Ino(0);
 
-/// How `.origins` is shown in the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RawView {
-    /// It can be looked up and is not listed: scanners that index dot-folders would find everything twice.
-    Hidden,
-    /// It is listed.
-    Listed,
-    /// There is no such folder.
-    Off,
-}
-
 /// A configured origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogOrigin {
@@ -59,14 +47,8 @@ pub struct CatalogOrigin {
 pub struct CatalogConfig {
     /// Every configured origin.
     pub origins: Vec<CatalogOrigin>,
-    /// Arranges the library.
-    pub template: Template,
-    /// Defaults of the template.
-    pub options: TemplateOptions,
-    /// Folders that differ in upper and lower case only are one.
-    pub case_insensitive: bool,
-    /// How `.origins` is shown.
-    pub raw_view: RawView,
+    /// How the library is arranged and shown.
+    pub layout: Layout,
     /// Which source folders are too full to share their sidecars.
     pub crowding: Crowding,
 }
@@ -91,10 +73,7 @@ pub struct CatalogShared {
     /// What happened to files in what has been committed, and is not published; it outlives the writer as well.
     pub(super) unpublished: Mutex<Vec<Happening>>,
     pub(super) storage: Arc<Storage>,
-    pub(super) template: Template,
-    pub(super) options: TemplateOptions,
-    pub(super) case_insensitive: bool,
-    pub(super) raw_view: RawView,
+    layout: RwLock<Arc<Layout>>,
     pub(super) crowding: Crowding,
     /// How often the catalog has been opened; revisions are counted within one generation.
     pub(super) generation: u64,
@@ -104,24 +83,22 @@ pub struct CatalogShared {
 impl CatalogShared {
     /// Opens the catalog: O(number of origins), one synced write.
     pub fn open(storage: Arc<Storage>, config: CatalogConfig) -> Result<Arc<Self>, CatalogError> {
-        let CatalogConfig { origins, template, options, case_insensitive, raw_view, crowding } = config;
+        let CatalogConfig { origins, layout, crowding } = config;
         let mut opening = Opening { rows: Overlay::new(Arc::clone(&storage)), ids: Ids::new(), now: wall_clock() };
         let generation = opening.next_generation()?;
         opening.make_fixed_folders()?;
         let origins = opening.settle_origins(&origins)?;
-        opening.compare_template(template_fingerprint(&template, &options, case_insensitive))?;
+        compare_template(&mut opening.rows, &layout)?;
         fail::fail_point!("catalog::before_open_commit", |_| std::process::abort());
         opening.rows.commit(true)?;
         fail::fail_point!("catalog::after_open_commit", |_| std::process::abort());
+        let layout = RwLock::new(Arc::new(layout));
         Ok(Arc::new(Self {
             youngest_writer: Mutex::new(0),
             unannounced: Mutex::default(),
             unpublished: Mutex::default(),
             storage,
-            template,
-            options,
-            case_insensitive,
-            raw_view,
+            layout,
             crowding,
             generation,
             origins,
@@ -131,6 +108,16 @@ impl CatalogShared {
     /// A get-only handle.
     pub fn reader(self: &Arc<Self>) -> Arc<dyn ReadCatalog> {
         Arc::new(CatalogReader::new(Arc::clone(self)))
+    }
+
+    /// How the library is shown now.
+    pub(super) fn layout(&self) -> Arc<Layout> {
+        Arc::clone(&self.layout.read())
+    }
+
+    /// Only the writer calls this, when it has written down that tracks are to be placed anew.
+    pub(super) fn set_layout(&self, layout: Layout) {
+        *self.layout.write() = Arc::new(layout);
     }
 
     pub(super) fn origin(&self, origin: &OriginId) -> Result<&KnownOrigin, CatalogError> {
@@ -151,15 +138,26 @@ pub(super) fn wall_clock() -> Timestamp {
 
 /// Tells templates apart. Were the text of the options to change with the program, tracks would be placed once more,
 /// which moves none.
-fn template_fingerprint(template: &Template, options: &TemplateOptions, case_insensitive: bool) -> [u8; 32] {
+fn template_fingerprint(layout: &Layout) -> [u8; 32] {
+    let Layout { template, options, case_insensitive, .. } = layout;
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(template.source().len() as u64).to_be_bytes());
     hasher.update(template.source());
     hasher.update(format!("{options:?}").as_bytes());
-    if case_insensitive {
+    if *case_insensitive {
         hasher.update(b"case_insensitive");
     }
     hasher.finalize().into()
+}
+
+/// Has every track placed anew when the last ones were placed by another template.
+pub(super) fn compare_template(rows: &mut Overlay, layout: &Layout) -> Result<(), CatalogError> {
+    let fingerprint = template_fingerprint(layout);
+    let row: Option<TemplateRow> = rows.row(Family::Meta, keys::TEMPLATE)?;
+    if row.is_none_or(|row| row.fingerprint != fingerprint) {
+        rows.put(Family::Meta, keys::TEMPLATE, &TemplateRow { fingerprint, replace_from: Some(0) })?;
+    }
+    Ok(())
 }
 
 /// The batch that opening writes.
@@ -258,15 +256,6 @@ impl Opening {
         self.rows.put_number(Family::Names, &keys::name(Ino::ORIGINS, name.as_bytes()), root.0);
         self.show_folder(Ino::ORIGINS, root, name.as_bytes())?;
         Ok(KnownOrigin { id: origin.origin.clone(), number, root })
-    }
-
-    fn compare_template(&mut self, fingerprint: [u8; 32]) -> Result<(), CatalogError> {
-        let row: Option<TemplateRow> = self.rows.row(Family::Meta, keys::TEMPLATE)?;
-        if row.is_none_or(|row| row.fingerprint != fingerprint) {
-            let row = TemplateRow { fingerprint, replace_from: Some(0) };
-            self.rows.put(Family::Meta, keys::TEMPLATE, &row)?;
-        }
-        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ use crate::storage::Family;
 impl Writer {
     /// The folder that is this one but for its case; nothing where folders are not merged.
     pub(super) fn merged_folder(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, CatalogError> {
-        if !self.shared.case_insensitive {
+        if !self.shared.layout().case_insensitive {
             return Ok(None);
         }
         Ok(self.rows.number(Family::Albums, &keys::folded(parent, &fold_case(name)))?.map(Ino))
@@ -34,7 +34,7 @@ impl Writer {
 
     /// From now on the folder is found whatever the case of the name.
     pub(super) fn remember_folded(&mut self, parent: Ino, name: &[u8], folder: Ino) {
-        if self.shared.case_insensitive {
+        if self.shared.layout().case_insensitive {
             self.rows.put_number(Family::Albums, &keys::folded(parent, &fold_case(name)), folder.0);
         }
     }
@@ -67,7 +67,7 @@ impl Writer {
             spellings.extend(self.folders_above(place)?.into_iter().map(|folder| (folder, None)));
         }
         if let Some((place, folders)) = to
-            && self.shared.case_insensitive
+            && self.shared.layout().case_insensitive
         {
             let names = folders.iter().rev().map(|name| Some(name.as_slice()));
             spellings.extend(self.folders_above(place)?.into_iter().zip(names));
@@ -105,7 +105,7 @@ impl Writer {
             Some(spelling) => self.rows.put_bytes(Family::Albums, &key, spelling.to_vec()),
             None => self.rows.delete(Family::Albums, &key),
         }
-        if !self.shared.case_insensitive
+        if !self.shared.layout().case_insensitive
             && let Some((parent, name)) = self.linked_at(folder)?
         {
             self.forget_folded(parent, &name, folder)?;
@@ -117,7 +117,7 @@ impl Writer {
     /// Shows a folder in the spelling of the lowest file id below it.
     pub(super) fn settle_spelling(&mut self, folder: Ino) -> Result<(), CatalogError> {
         let Some((parent, name)) = self.linked_at(folder)? else { return Ok(()) };
-        let Some(spelling) = self.rows.spelling_of(folder)?.filter(|_| self.shared.case_insensitive) else {
+        let Some(spelling) = self.rows.spelling_of(folder)?.filter(|_| self.shared.layout().case_insensitive) else {
             return Ok(());
         };
         if name == spelling {

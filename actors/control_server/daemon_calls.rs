@@ -1,18 +1,20 @@
 //! Answers about the daemon and its origins: copies of what actors publish.
 //!
 //! Every answer is put together from atomics and tables without asking anyone, so it comes at once whatever hangs. Only
-//! `stop` waits, for the supervisor to have taken note; it answers before the daemon ends.
+//! `stop` and `reload` wait for the supervisor; the answer to `stop` comes before the daemon ends.
 
 use std::os::unix::ffi::OsStrExt;
 
 use musicfs_protocol::board::ActorSnapshot;
 use musicfs_protocol::change::RescanOrigin;
 use musicfs_protocol::health::Health;
+use musicfs_protocol::reload::{ReloadRefused, ReloadedKey};
 use musicfs_protocol::wire::{
     ActorRow, ActorsReply, ConfigReply, Empty, HelloReply, HelloRequest, MetricsReply, OriginListReply, OriginRow,
-    PROTOCOL, ParkedRow, RescanRequest, RpcError, StatusReply, StopReply, code, unix_ms,
+    PROTOCOL, ParkedRow, ReloadOutcome, ReloadReply, ReloadRow, RescanRequest, RpcError, StatusReply, StopReply, code,
+    unix_ms,
 };
-use musicfs_protocol::{CatalogError, ScanState, StopDaemon};
+use musicfs_protocol::{CatalogError, ConfigReloaded, ReloadConfig, ScanState, StopDaemon};
 use musicfs_pure::escape::escape;
 
 use super::{ControlServices, ServedOrigin, facts};
@@ -54,7 +56,7 @@ pub(super) fn origin_list(services: &ControlServices) -> Result<OriginListReply,
 }
 
 fn origin_rows(services: &ControlServices) -> Result<Vec<OriginRow>, RpcError> {
-    services.origins.iter().map(|origin| origin_row(services, origin)).collect()
+    services.served.origins().iter().map(|origin| origin_row(services, origin)).collect()
 }
 
 fn origin_row(services: &ControlServices, origin: &ServedOrigin) -> Result<OriginRow, RpcError> {
@@ -85,7 +87,8 @@ fn origin_row(services: &ControlServices, origin: &ServedOrigin) -> Result<Origi
 }
 
 pub(super) fn rescan(services: &ControlServices, request: &RescanRequest) -> Result<Empty, RpcError> {
-    let Some(origin) = services.origins.iter().find(|origin| origin.id.as_str() == request.name) else {
+    let origins = services.served.origins();
+    let Some(origin) = origins.iter().find(|origin| origin.id.as_str() == request.name) else {
         let text = "there is no origin of this name; `musicfs origin list` shows them";
         return Err(RpcError::new(code::NOT_FOUND, text));
     };
@@ -120,7 +123,24 @@ pub(super) fn metrics(services: &ControlServices) -> Result<MetricsReply, RpcErr
 }
 
 pub(super) fn config(services: &ControlServices) -> ConfigReply {
-    ConfigReply { config: services.config_document.clone() }
+    ConfigReply { config: services.served.document().as_ref().clone() }
+}
+
+pub(super) async fn reload(services: &ControlServices) -> Result<ReloadReply, RpcError> {
+    let reloaded = services.reload.send(ReloadConfig).await;
+    let reloaded = reloaded.map_err(|error| RpcError::new(code::UNAVAILABLE, error.to_string()))?;
+    let ConfigReloaded { keys, warnings } = reloaded.map_err(|refused| {
+        let code = match &refused {
+            ReloadRefused::Invalid { .. } => code::INVALID_CONFIG,
+            ReloadRefused::NotApplied { .. } => code::UNAVAILABLE,
+        };
+        RpcError::new(code, refused.to_string())
+    })?;
+    let keys = keys.into_iter().map(|ReloadedKey { key, old, new, is_applied }| {
+        let outcome = if is_applied { ReloadOutcome::Applied } else { ReloadOutcome::RestartNeeded };
+        ReloadRow { key, old, new, outcome }
+    });
+    Ok(ReloadReply { keys: keys.collect(), warnings })
 }
 
 pub(super) async fn stop(services: &ControlServices) -> Result<StopReply, RpcError> {

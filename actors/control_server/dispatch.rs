@@ -1,7 +1,7 @@
 //! From a method's name to its handler.
 //!
 //! The types of request and reply come from the table of methods (`musicfs_protocol::wire::method`); a test holds this
-//! `match` against that table. Handlers are synchronous reads of published tables, except the two that wait. What is about
+//! `match` against that table. Handlers are synchronous reads of published tables, except the three that wait. What is about
 //! the connection itself (`events.…`) is handled there, before this.
 
 use std::sync::Arc;
@@ -32,6 +32,10 @@ pub(super) async fn dispatch(name: &str, params: Option<&RawValue>, services: &A
         method::Stop::NAME => {
             read::<Empty>(params)?;
             write(&daemon_calls::stop(services).await?)
+        }
+        method::Reload::NAME => {
+            read::<Empty>(params)?;
+            write(&daemon_calls::reload(services).await?)
         }
         method::Wait::NAME => {
             let request = read(params)?;

@@ -11,7 +11,8 @@ use super::{ControlServices, ServedOrigin};
 
 pub(super) fn facts(services: &ControlServices) -> Result<Facts, CatalogError> {
     let library = services.catalog.library_summary()?;
-    let origins = services.origins.iter().map(|origin| origin_facts(services, origin));
+    let served = services.served.origins();
+    let origins = served.iter().map(|origin| origin_facts(services, origin));
     Ok(Facts {
         version: services.version,
         uptime: services.started.elapsed(),

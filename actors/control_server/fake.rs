@@ -21,7 +21,7 @@ use musicfs_pure::tags::{Format, TrackTags};
 use musicfs_pure::version::{Granularity, Timestamp, Version};
 use parking_lot::RwLock;
 
-use super::{ControlServices, ServedOrigin};
+use super::{ControlServices, Served, ServedOrigin};
 
 struct Node {
     name: Vec<u8>,
@@ -186,9 +186,12 @@ pub(super) fn services(catalog: Arc<FakeCatalog>) -> ControlServices {
         work: Work::default(),
         ready: Arc::new(ReadyGate::default()),
         stop: Port::unbound(),
-        origins: vec![ServedOrigin { id: nas(), location: "/mnt/nas".to_owned(), priority: 10 }],
+        reload: Port::unbound(),
+        served: Arc::new(Served::new(
+            vec![ServedOrigin { id: nas(), location: "/mnt/nas".to_owned(), priority: 10 }],
+            serde_json::json!({}),
+        )),
         mountpoint: PathBuf::from("/home/u/Music"),
-        config_document: serde_json::json!({}),
         started: Instant::now(),
         version: "0.1.0",
     }

@@ -4,7 +4,7 @@
 //! backlog, and an actor that is started again serves the same socket. Each connection is a task of the actor's thread
 //! that handles one call after the other; when the actor ends, its tasks end with it. Nearly everything is answered from
 //! tables that others publish, so the socket says how the daemon is while an actor hangs; the exceptions (`daemon.wait`,
-//! `daemon.stop`) wait on ports.
+//! `daemon.stop`, `config.reload`) wait on ports.
 //!
 //! Peers are hostile until shown otherwise: only this user and root may connect, connections, lines and waiting are
 //! bounded, and a client that is slow, silent or gone is dropped. Nothing here may block its thread on an origin or look
@@ -38,9 +38,10 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use musicfs_protocol::change::RescanInbox;
 use musicfs_protocol::{
     ActorStats, AwaitBarrier, Board, EventLog, HealthTable, Heartbeat, Metrics, Port, ReadCatalog, ReadyGate,
-    ScanTable, StopDaemon, WatchTable, Work,
+    ReloadConfig, ScanTable, StopDaemon, WatchTable, Work,
 };
 use musicfs_pure::ids::OriginId;
+use parking_lot::RwLock;
 
 /// What a [`ControlServer`] is made with, apart from what it asks.
 #[derive(Clone, Debug)]
@@ -58,6 +59,37 @@ pub struct ServedOrigin {
     pub location: String,
     /// Lower is preferred.
     pub priority: u32,
+}
+
+/// What is shown of the configuration that the daemon runs with.
+#[derive(Debug)]
+pub struct Served {
+    origins: RwLock<Arc<[ServedOrigin]>>,
+    document: RwLock<Arc<serde_json::Value>>,
+}
+
+impl Served {
+    /// The origins in the order in which they are shown, and the configuration with the source of each value, without
+    /// secrets.
+    pub fn new(origins: Vec<ServedOrigin>, document: serde_json::Value) -> Self {
+        Self { origins: RwLock::new(origins.into()), document: RwLock::new(Arc::new(document)) }
+    }
+
+    /// Shows these from now on.
+    pub fn replace(&self, origins: Vec<ServedOrigin>, document: serde_json::Value) {
+        *self.origins.write() = origins.into();
+        *self.document.write() = Arc::new(document);
+    }
+
+    /// The origins as they are now.
+    pub fn origins(&self) -> Arc<[ServedOrigin]> {
+        Arc::clone(&self.origins.read())
+    }
+
+    /// The configuration as it is now.
+    pub fn document(&self) -> Arc<serde_json::Value> {
+        Arc::clone(&self.document.read())
+    }
 }
 
 /// Everything that answers are made of.
@@ -86,12 +118,12 @@ pub struct ControlServices {
     pub ready: Arc<ReadyGate>,
     /// The supervisor, which ends the daemon.
     pub stop: Port<StopDaemon>,
-    /// The origins, in the order in which they are shown.
-    pub origins: Vec<ServedOrigin>,
+    /// The supervisor, which has the configuration read again.
+    pub reload: Port<ReloadConfig>,
+    /// What a reload may change.
+    pub served: Arc<Served>,
     /// Where the library is mounted. Used as text only.
     pub mountpoint: PathBuf,
-    /// The configuration with the source of each value; without secrets.
-    pub config_document: serde_json::Value,
     /// When the daemon was started.
     pub started: Instant,
     /// The daemon's version.

@@ -64,7 +64,8 @@ async fn barrier(services: &ControlServices) {
 
 /// A rescan that has been asked for and not begun shows the result of the scan before it, so the inbox counts too.
 fn is_scanned(services: &ControlServices) -> bool {
-    services.rescans.is_empty() && services.origins.iter().all(|origin| missing_scan(services, origin).is_none())
+    services.rescans.is_empty()
+        && services.served.origins().iter().all(|origin| missing_scan(services, origin).is_none())
 }
 
 /// What an origin's scan still lacks.
@@ -83,7 +84,8 @@ fn missing_scan(services: &ControlServices, origin: &ServedOrigin) -> Option<Str
 }
 
 fn obstacles(services: &ControlServices, goal: WaitFor) -> Vec<String> {
-    let mut missing: Vec<_> = services.origins.iter().filter_map(|origin| missing_scan(services, origin)).collect();
+    let mut missing: Vec<_> =
+        services.served.origins().iter().filter_map(|origin| missing_scan(services, origin)).collect();
     if !services.rescans.is_empty() {
         missing.push("a rescan has been asked for and has not begun".to_owned());
     }

@@ -15,7 +15,7 @@ const MAX_TEXT_BYTES: usize = 4096;
 
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub enum Ending {
     /// By itself.
     Exited {
         /// With status 0.
@@ -28,14 +28,14 @@ pub(super) enum Ending {
 }
 
 /// A child that was started.
-pub(super) struct Running {
+pub struct Running {
     child: Child,
     output: UnixStream,
     until: Instant,
 }
 
 /// Starts a command whose messages are wanted in English. It inherits no descriptor but the one given as its input.
-pub(super) fn start(mut command: Command, input: Stdio, limit: Duration) -> io::Result<Running> {
+pub fn start(mut command: Command, input: Stdio, limit: Duration) -> io::Result<Running> {
     let (output, theirs) = UnixStream::pair()?;
     let error_output = theirs.try_clone()?;
     command.stdin(input).stdout(OwnedFd::from(theirs)).stderr(OwnedFd::from(error_output));
@@ -46,13 +46,13 @@ pub(super) fn start(mut command: Command, input: Stdio, limit: Duration) -> io::
 }
 
 /// Runs a command to its end, or to the limit.
-pub(super) fn run(command: Command, limit: Duration) -> io::Result<Ending> {
+pub fn run(command: Command, limit: Duration) -> io::Result<Ending> {
     start(command, Stdio::null(), limit)?.finish()
 }
 
 impl Running {
     /// Waits for the end, or for the limit.
-    pub(super) fn finish(mut self) -> io::Result<Ending> {
+    pub fn finish(mut self) -> io::Result<Ending> {
         let mut text = Vec::new();
         let mut chunk = [0; 1024];
         loop {

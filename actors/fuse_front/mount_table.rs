@@ -20,14 +20,14 @@ const MAX_TABLE_BYTES: u64 = 16 << 20;
 const MAX_LINKS: usize = 40;
 
 /// What our mounts are called in the table.
-pub(super) const FS_NAME: &str = "musicfs";
+pub const FS_NAME: &str = "musicfs";
 
 /// Their type, where whoever mounted could say so.
-pub(super) const FS_TYPE: &str = "fuse.musicfs";
+pub const FS_TYPE: &str = "fuse.musicfs";
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct MountEntry {
+pub struct MountEntry {
     /// `major:minor` of the file system; unique while it exists.
     pub device: String,
     /// Where it is mounted.
@@ -42,46 +42,51 @@ pub(super) struct MountEntry {
 
 impl MountEntry {
     /// Whether a musicfs daemon made it.
-    pub(super) fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         self.fs_type == FS_TYPE || (self.fs_type == "fuse" && self.source == FS_NAME)
     }
 
     /// The user for whom a FUSE file system was mounted.
-    pub(super) fn user_id(&self) -> Option<u32> {
+    pub fn user_id(&self) -> Option<u32> {
         self.options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
     }
 
     /// The name of the connection in `/sys/fs/fuse/connections`.
-    pub(super) fn connection(&self) -> Option<&str> {
+    pub fn connection(&self) -> Option<&str> {
         self.device.strip_prefix("0:")
     }
 }
 
 /// The mounts of a namespace, in the order in which they were made.
 #[derive(Debug, Default)]
-pub(super) struct MountTable(Vec<MountEntry>);
+pub struct MountTable(Vec<MountEntry>);
 
 impl MountTable {
     /// The table as it is now.
-    pub(super) fn read() -> io::Result<Self> {
+    pub fn read() -> io::Result<Self> {
         let mut text = Vec::new();
         File::open(MOUNTINFO_PATH)?.take(MAX_TABLE_BYTES).read_to_end(&mut text)?;
         Ok(Self::parse(&text))
     }
 
-    /// Lines that cannot be understood are none of ours.
-    fn parse(text: &[u8]) -> Self {
+    /// From the text of a `mountinfo`. Lines that cannot be understood are none of ours.
+    pub fn parse(text: &[u8]) -> Self {
         Self(text.split(|&byte| byte == b'\n').filter_map(parse_line).collect())
     }
 
+    /// Every mount.
+    pub fn iter(&self) -> impl Iterator<Item = &MountEntry> {
+        self.0.iter()
+    }
+
     /// The mount that is seen at a path: the last one made there.
-    pub(super) fn top_at(&self, path: &Path) -> Option<&MountEntry> {
+    pub fn top_at(&self, path: &Path) -> Option<&MountEntry> {
         self.0.iter().rev().find(|entry| entry.mountpoint == path)
     }
 
     /// The name that the table would have for a mountpoint. No mount at its place is touched: its folder is resolved by the
     /// system, itself only when the table shows that nothing is mounted there.
-    pub(super) fn resolve(&self, mountpoint: &Path) -> io::Result<PathBuf> {
+    pub fn resolve(&self, mountpoint: &Path) -> io::Result<PathBuf> {
         let mut path = std::path::absolute(mountpoint)?;
         for _ in 0..MAX_LINKS {
             path = match (path.parent(), path.file_name()) {

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use futures_util::future::join_all;
 use musicfs_protocol::change::{RescanInbox, TouchedInbox};
-use musicfs_protocol::{ActorStats, AwaitBarrier, Heartbeat, Metrics, WatchTable, Work};
+use musicfs_protocol::{ActorStats, AwaitBarrier, Heartbeat, Metrics, SetPollIntervals, WatchTable, Work};
 
 use barrier::BARRIER_LIMIT;
 use inotify::Sink;
@@ -60,6 +60,8 @@ pub struct Watcher {
     metrics: Metrics,
     watches: Arc<WatchTable>,
     keepers: Vec<KeeperHandle>,
+    /// The timers of each origin's polls and root checks.
+    timers: Vec<[SpawnHandle; 2]>,
 }
 
 impl Watcher {
@@ -73,7 +75,7 @@ impl Watcher {
         metrics: Metrics,
         watches: Arc<WatchTable>,
     ) -> Self {
-        Self { config, touched, rescans, work, stats, metrics, watches, keepers: Vec::new() }
+        Self { config, touched, rescans, work, stats, metrics, watches, keepers: Vec::new(), timers: Vec::new() }
     }
 
     fn sink(&self, origin: &WatchedOrigin) -> Sink {
@@ -89,6 +91,15 @@ impl Watcher {
 
     fn spawn_keeper(&self, origin: &WatchedOrigin) -> KeeperHandle {
         Keeper::spawn(origin.clone(), self.config.barrier_dir.clone(), self.sink(origin))
+    }
+
+    fn start_timers(&self, index: usize, ctx: &mut Context<Self>) -> [SpawnHandle; 2] {
+        let poll_interval = self.config.origins[index].poll_interval.max(MIN_INTERVAL);
+        let check_interval = poll_interval.min(ROOT_CHECK_INTERVAL);
+        [
+            ctx.run_interval(poll_interval, move |watcher, _| watcher.poll(index)),
+            ctx.run_interval(check_interval, move |watcher, _| watcher.check_root(index)),
+        ]
     }
 
     fn check_root(&mut self, index: usize) {
@@ -114,11 +125,22 @@ impl Actor for Watcher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.keepers = self.config.origins.iter().map(|origin| self.spawn_keeper(origin)).collect();
-        for (index, origin) in self.config.origins.iter().enumerate() {
-            let poll_interval = origin.poll_interval.max(MIN_INTERVAL);
-            ctx.run_interval(poll_interval, move |watcher, _| watcher.poll(index));
-            let check_interval = poll_interval.min(ROOT_CHECK_INTERVAL);
-            ctx.run_interval(check_interval, move |watcher, _| watcher.check_root(index));
+        self.timers = (0..self.config.origins.len()).map(|index| self.start_timers(index, ctx)).collect();
+    }
+}
+
+impl Handler<SetPollIntervals> for Watcher {
+    type Result = ();
+
+    fn handle(&mut self, SetPollIntervals(intervals): SetPollIntervals, ctx: &mut Self::Context) {
+        for (origin, interval) in intervals {
+            let Some(index) = self.config.origins.iter().position(|watched| watched.origin == origin) else { continue };
+            if std::mem::replace(&mut self.config.origins[index].poll_interval, interval) != interval {
+                let timers = self.start_timers(index, ctx);
+                for old in std::mem::replace(&mut self.timers[index], timers) {
+                    ctx.cancel_future(old);
+                }
+            }
         }
     }
 }

@@ -363,6 +363,22 @@ async fn exhausted_watches_are_replaced_by_polling_of_that_origin_only() {
 }
 
 #[actix::test]
+async fn changed_poll_interval_counts_at_once() {
+    let (polled, watched) = (folder(), folder());
+    let mut bench = Bench::start(&[polled.path(), watched.path()], NEVER).await;
+    bench.watcher.send(ExhaustWatches).await.expect("alive");
+    bench.barrier().await;
+    assert_eq!(bench.mode().await, Mode::Polled);
+    bench.rescans.drain();
+    let unknown = OriginId::parse("unknown").expect("valid");
+    let intervals = vec![(unknown, SOON), (id(0), SOON), (id(1), SOON)];
+    bench.watcher.send(SetPollIntervals(intervals)).await.expect("alive");
+    for _ in 0..3 {
+        assert_eq!(bench.next_rescan().await, [id(0)]);
+    }
+}
+
+#[actix::test]
 async fn restarted_watcher_watches_everything_anew() {
     let root = folder();
     let mut bench = Bench::start(&[root.path()], NEVER).await;

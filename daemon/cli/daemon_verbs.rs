@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, ParkedRow, StatusReply, method};
 
@@ -14,19 +15,19 @@ use super::client::CALL_LIMIT;
 use super::exit::CliError;
 use super::output::{dated, fields, moment, printable, seconds, table};
 use crate::logging::{self, LogSurroundings};
-use crate::{ExitReason, config};
+use crate::{ExitReason, ReloadSource, config};
 
 /// Runs the daemon in this process until it is stopped.
 pub(super) fn mount(ctx: &mut Context<'_>) -> Result<(), CliError> {
     let loaded = config::load(&ctx.flags, &ctx.surroundings);
     let config = loaded.config?;
-    let log = logging::init(
+    let log = Arc::new(logging::init(
         &config.log,
         LogSurroundings {
             directives: ctx.surroundings.variable("MUSICFS_LOG").and_then(|text| text.to_str()),
             journal_stream: ctx.surroundings.variable("JOURNAL_STREAM"),
         },
-    )?;
+    )?);
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -36,7 +37,8 @@ pub(super) fn mount(ctx: &mut Context<'_>) -> Result<(), CliError> {
             announce_mounted(&mountpoint);
         }
     };
-    let outcome = crate::run(config, on_ready);
+    let (flags, surroundings) = (ctx.flags.clone(), ctx.surroundings.clone());
+    let outcome = crate::run(config, ReloadSource { flags, surroundings, log: Some(Arc::clone(&log)) }, on_ready);
     log.flush();
     match outcome {
         Ok(ExitReason::Frozen) => Err(CliError::Frozen),

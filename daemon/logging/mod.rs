@@ -2,7 +2,7 @@
 //!
 //! What is logged is decided by `-v` or `-q`, else by `MUSICFS_LOG` (a filter per module, as `tracing-subscriber` reads
 //! it), else by `[log] level`. A level is that of musicfs itself; libraries are kept a step quieter, so that `info` stays
-//! readable. Under systemd a line keeps its fields (`MUSICFS_ACTOR=`, `MUSICFS_ORIGIN=`, `PRIORITY=`), unless JSON was asked
+//! readable; a reload changes it while the log is in use. Under systemd a line keeps its fields (`MUSICFS_ACTOR=`, `MUSICFS_ORIGIN=`, `PRIORITY=`), unless JSON was asked
 //! for. A warning that repeats itself is counted and not written again ([`repeats`]). Colours only on a terminal. stdout is
 //! never logged to: it belongs to what was asked for.
 
@@ -19,6 +19,7 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
+use tracing_subscriber::reload;
 
 use crate::config::{LogFormat, LogSettings};
 use repeats::{RepeatFilter, Repeats};
@@ -35,6 +36,12 @@ pub enum LoggingError {
     /// Something in this process logs already.
     #[error("the log has been set up before: {reason}; set it up once per process")]
     Twice {
+        /// In the words of `tracing`.
+        reason: String,
+    },
+    /// The log is no more.
+    #[error("the log is gone: {reason}; restart the daemon")]
+    Gone {
         /// In the words of `tracing`.
         reason: String,
     },
@@ -56,6 +63,8 @@ pub struct LogSurroundings<'a> {
 #[derive(Debug)]
 pub struct Log {
     repeats: Arc<Repeats>,
+    directives: Option<String>,
+    filter: reload::Handle<EnvFilter, Registry>,
 }
 
 impl Log {
@@ -63,12 +72,17 @@ impl Log {
     pub fn flush(&self) {
         repeats::report(self.repeats.take_all());
     }
+
+    /// Logs by the level of these settings from now on; `MUSICFS_LOG` goes before it as it did at the start.
+    pub fn set_level(&self, settings: &LogSettings) -> Result<(), LoggingError> {
+        let filter = env_filter(settings, self.directives.as_deref())?;
+        self.filter.reload(filter).map_err(|error| LoggingError::Gone { reason: error.to_string() })
+    }
 }
 
 /// Sets up the log of this process.
 pub fn init(settings: &LogSettings, surroundings: LogSurroundings<'_>) -> Result<Log, LoggingError> {
-    let filter = EnvFilter::try_new(filter_text(settings, surroundings.directives));
-    let filter = filter.map_err(|error| LoggingError::Filter { reason: error.to_string() })?;
+    let (filter, handle) = reload::Layer::new(env_filter(settings, surroundings.directives)?);
     let repeats = Arc::<Repeats>::default();
     let filter = filter.and(RepeatFilter::new(Arc::clone(&repeats), Instant::now));
     let subscriber = Registry::default().with(output(settings, surroundings).with_filter(filter));
@@ -76,12 +90,13 @@ pub fn init(settings: &LogSettings, surroundings: LogSurroundings<'_>) -> Result
     tracing::subscriber::set_global_default(subscriber).map_err(|error| twice(error.to_string()))?;
     libraries::install().map_err(|error| twice(error.to_string()))?;
     repeats::start_reporting(&repeats)?;
-    Ok(Log { repeats })
+    Ok(Log { repeats, directives: surroundings.directives.map(str::to_owned), filter: handle })
 }
 
 /// Where lines go, and what they look like there.
 fn output(settings: &LogSettings, surroundings: LogSurroundings<'_>) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // A complaint of a stderr that cannot be written (a closed terminal) would go to that very stderr, and panic.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     match settings.format {
         LogFormat::Json => lines.json().with_ansi(false).flatten_event(true).boxed(),
         LogFormat::Text => match journal::layer(surroundings.journal_stream) {
@@ -93,6 +108,11 @@ fn output(settings: &LogSettings, surroundings: LogSurroundings<'_>) -> Box<dyn 
 
 fn has_colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
+fn env_filter(settings: &LogSettings, directives: Option<&str>) -> Result<EnvFilter, LoggingError> {
+    EnvFilter::try_new(filter_text(settings, directives))
+        .map_err(|error| LoggingError::Filter { reason: error.to_string() })
 }
 
 fn filter_text(settings: &LogSettings, directives: Option<&str>) -> String {

@@ -32,10 +32,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::prelude::*;
-use musicfs_protocol::{ActorStats, Board, EventLog, Happening, Standing, StopDaemon, Work, WorkToken};
+use musicfs_protocol::reload::ReloadRefused;
+use musicfs_protocol::{
+    ActorStats, Board, ConfigReloaded, EventLog, Happening, ReloadConfig, Standing, StopDaemon, Work, WorkToken,
+};
 use musicfs_pure::restart::{Remedy, RestartPolicy};
 use tokio::sync::watch;
 
+use crate::reload::Reloader;
 pub use limits::Limits;
 use spec::{ActorEnded, Running, Start};
 pub use spec::{ActorSpec, Group};
@@ -86,6 +90,7 @@ pub struct Supervisor {
     rescan: Rescan,
     limits: Limits,
     stop: watch::Sender<Option<StopReason>>,
+    reloader: Option<Arc<Reloader>>,
     /// Incarnations whose thread was abandoned and has not come back.
     frozen: BTreeSet<(usize, u64)>,
     last_tick: Instant,
@@ -102,7 +107,12 @@ impl Supervisor {
         stop: watch::Sender<Option<StopReason>>,
     ) -> Self {
         let (frozen, last_tick) = (BTreeSet::new(), Instant::now());
-        Self { actors: Vec::new(), board, events, work, rescan, limits, stop, frozen, last_tick }
+        Self { actors: Vec::new(), board, events, work, rescan, limits, stop, reloader: None, frozen, last_tick }
+    }
+
+    /// Hands requests for a reload of the configuration to this one.
+    pub(crate) fn reloading_by(self, reloader: Arc<Reloader>) -> Self {
+        Self { reloader: Some(reloader), ..self }
     }
 
     fn start_actor(&mut self, index: usize, ctx: &mut Context<Self>) {
@@ -222,6 +232,20 @@ impl Handler<StopDaemon> for Supervisor {
 
     fn handle(&mut self, _: StopDaemon, _: &mut Self::Context) {
         self.stop.send_replace(Some(StopReason::Requested));
+    }
+}
+
+impl Handler<ReloadConfig> for Supervisor {
+    type Result = ResponseFuture<Result<ConfigReloaded, ReloadRefused>>;
+
+    fn handle(&mut self, _: ReloadConfig, _: &mut Self::Context) -> Self::Result {
+        let reloader = self.reloader.clone();
+        Box::pin(async move {
+            match reloader {
+                Some(reloader) => reloader.reload().await,
+                None => Err(ReloadRefused::NotApplied { reason: "there is nothing to reload from".to_owned() }),
+            }
+        })
     }
 }
 

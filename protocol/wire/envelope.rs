@@ -28,6 +28,8 @@ pub mod code {
     pub const UNAVAILABLE: i32 = -32002;
     /// There is no such entry or origin.
     pub const NOT_FOUND: i32 = -32004;
+    /// The configuration that was to be read is wrong.
+    pub const INVALID_CONFIG: i32 = -32005;
 }
 
 /// An error as the wire carries it.

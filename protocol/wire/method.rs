@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{
-    ActorsReply, ConfigReply, Empty, HelloReply, HelloRequest, MetricsReply, OriginListReply, PathRequest,
+    ActorsReply, ConfigReply, Empty, HelloReply, HelloRequest, MetricsReply, OriginListReply, PathRequest, ReloadReply,
     RescanRequest, StatusReply, StopReply, SubscribeRequest, TagsReply, TreeReply, TreeRequest, WaitReply, WaitRequest,
     WhyReply,
 };
@@ -70,4 +70,6 @@ methods! {
     Unsubscribe = "events.unsubscribe", Empty => Empty;
     /// The configuration that the daemon runs with.
     Config = "config.show", Empty => ConfigReply;
+    /// Read the configuration again and apply what can change in a running daemon.
+    Reload = "config.reload", Empty => ReloadReply;
 }

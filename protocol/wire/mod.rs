@@ -15,6 +15,7 @@ mod event;
 mod library;
 pub mod method;
 mod origin;
+mod reload;
 
 pub use daemon::{
     ActorRow, ActorsReply, ConfigReply, HelloReply, HelloRequest, MetricsReply, ParkedRow, StatusReply, StopReply,
@@ -31,6 +32,7 @@ pub use library::{
 };
 pub use method::Method;
 pub use origin::{OriginListReply, OriginRow, RescanRequest};
+pub use reload::{ReloadOutcome, ReloadReply, ReloadRow};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

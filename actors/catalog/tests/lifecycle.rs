@@ -11,7 +11,7 @@ use musicfs_protocol::library::{CatalogError, OriginSummary, Revision};
 use musicfs_pure::ids::Ino;
 
 use super::{
-    Fixture, TEMPLATE, at, config, file_stat, folder_stat, moved, open_storage, origin, other, path, put, read,
+    Fixture, TEMPLATE, at, config, file_stat, folder_stat, layout, moved, open_storage, origin, other, path, put, read,
     removed, tags, track, with_art,
 };
 use crate::catalog::{CatalogShared, RawView, Writer};
@@ -200,6 +200,49 @@ fn changed_template_moves_every_track_and_keeps_its_numbers() {
     assert!(!fixture.library().contains_key("A"));
     assert_eq!(fixture.paths().len(), 600);
     fixture.check();
+}
+
+#[test]
+fn layout_that_is_set_while_it_runs_moves_every_track_and_keeps_its_numbers() {
+    let mut fixture = Fixture::new();
+    fixture.apply((0..600).map(|n| track(&format!("{n}.mp3"), n, "A", "X", &format!("T{n}"))).collect());
+    let ino = fixture.ino_at("A/X/T7");
+    fixture.touched();
+    fixture.set_layout(layout("${album}/${title}", RawView::Hidden));
+    assert_eq!(fixture.touched(), [], "nothing has moved yet");
+    // what comes now is placed by the new template, before and between the steps
+    fixture.apply(vec![track("new.mp3", 1000, "B", "Y", "New")]);
+    assert!(fixture.writer.maintain(at(5)).unwrap());
+    fixture.check();
+    // a writer that takes over in the middle goes on where the last one was
+    fixture.writer = Writer::new(Arc::clone(&fixture.shared));
+    fixture.maintain();
+    assert_eq!(fixture.ino_at("X/T7"), ino);
+    assert_eq!(fixture.paths().len(), 601);
+    assert!(fixture.paths().contains(&"Y/New".to_owned()) && !fixture.library().contains_key("A"));
+    fixture.check();
+    // the same layout once more places nothing anew
+    fixture.set_layout(layout("${album}/${title}", RawView::Hidden));
+    fixture.touched();
+    fixture.maintain();
+    assert_eq!(fixture.touched(), []);
+}
+
+#[test]
+fn raw_view_that_is_set_while_it_runs_shows_and_hides_the_folder() {
+    let mut fixture = Fixture::new();
+    fixture.apply(vec![track("1.mp3", 1, "A", "", "T")]);
+    fixture.touched();
+    for (raw_view, is_found, is_listed) in
+        [(RawView::Listed, true, true), (RawView::Off, false, false), (RawView::Hidden, true, false)]
+    {
+        fixture.set_layout(layout(TEMPLATE, raw_view));
+        assert_eq!(fixture.reader.lookup(Ino::ROOT, b".origins").unwrap().is_some(), is_found, "{raw_view:?}");
+        let names: Vec<String> = fixture.children(Ino::ROOT).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names.contains(&".origins".to_owned()), is_listed, "{raw_view:?}");
+        assert_eq!(fixture.touched(), [(Ino::ROOT, (*b".origins").into())], "the kernel is told");
+    }
+    assert!(!fixture.writer.maintain(at(5)).unwrap(), "no track moves for it");
 }
 
 #[test]

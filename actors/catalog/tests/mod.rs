@@ -24,7 +24,7 @@ use musicfs_pure::tags::{ArtEncoding, ArtKind, ArtLocation, TrackTags};
 use musicfs_pure::template::{Template, TemplateOptions};
 use musicfs_pure::version::{Granularity, Timestamp, Version};
 
-use super::{CatalogConfig, CatalogOrigin, CatalogShared, Crowding, RawView, TouchedName, Writer};
+use super::{CatalogConfig, CatalogOrigin, CatalogShared, Crowding, Layout, RawView, TouchedName, Writer};
 use crate::storage::{Storage, StorageConfig};
 
 /// A template without an extension, so that tracks, folders, sidecars and covers can want one name.
@@ -117,19 +117,18 @@ struct Fixture {
     now: i64,
 }
 
+fn layout(template: &str, raw_view: RawView) -> Layout {
+    let template = Template::parse(template.as_bytes()).unwrap();
+    Layout { template, options: TemplateOptions::default(), case_insensitive: false, raw_view }
+}
+
 fn config(template: &str, raw_view: RawView, origins: &[(&str, &str)]) -> CatalogConfig {
     let known = |(name, fingerprint): &(&str, &str)| CatalogOrigin {
         origin: origin(name),
         fingerprint: (*fingerprint).to_owned(),
     };
-    CatalogConfig {
-        origins: origins.iter().map(known).collect(),
-        template: Template::parse(template.as_bytes()).unwrap(),
-        options: TemplateOptions::default(),
-        case_insensitive: false,
-        raw_view,
-        crowding: Crowding::default(),
-    }
+    let origins = origins.iter().map(known).collect();
+    CatalogConfig { origins, layout: layout(template, raw_view), crowding: Crowding::default() }
 }
 
 fn open_storage(folder: &Path) -> Arc<Storage> {
@@ -162,6 +161,12 @@ impl Fixture {
     fn reopened(self) -> Self {
         let config = self.config.clone();
         self.reopen(config)
+    }
+
+    /// Shows the library otherwise from now on; maintenance moves the tracks.
+    fn set_layout(&mut self, layout: Layout) {
+        self.config.layout = layout.clone();
+        self.writer.set_layout(layout, at(self.now)).unwrap();
     }
 
     /// Everything that maintenance finds to do.

@@ -225,8 +225,9 @@ fn last_track_that_is_renamed_to_a_sidecar_leaves_nothing_behind() {
 
 /// A catalog whose folders are merged.
 fn merged() -> Fixture {
-    let config = config(TEMPLATE, RawView::Hidden, &[("o", "1"), ("p", "1")]);
-    Fixture::with(CatalogConfig { case_insensitive: true, ..config })
+    let mut config = config(TEMPLATE, RawView::Hidden, &[("o", "1"), ("p", "1")]);
+    config.layout.case_insensitive = true;
+    Fixture::with(config)
 }
 
 #[test]
@@ -283,7 +284,9 @@ fn changed_case_insensitive_places_the_library_anew() {
     let exact = ["A/X/T", "a/X/Z", "a/x/Y"];
     assert_eq!(fixture.paths(), exact);
     let config = fixture.config.clone();
-    let mut fixture = fixture.reopen(CatalogConfig { case_insensitive: true, ..config.clone() });
+    let mut merging = config.clone();
+    merging.layout.case_insensitive = true;
+    let mut fixture = fixture.reopen(merging);
     fixture.maintain();
     assert_eq!(fixture.paths(), ["A/X/T", "A/X/Y", "A/X/Z"]);
     fixture.check();

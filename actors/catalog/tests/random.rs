@@ -87,9 +87,11 @@ enum Pause {
     Nothing,
     /// The catalog is closed and opened.
     Reopening,
-    /// `case_insensitive` is changed meanwhile; with the tracks placed anew at once, or after the next delta.
+    /// `case_insensitive` is changed, between two runs or while it runs; with the tracks placed anew at once, or after the
+    /// next delta.
     Toggling {
         is_settled: bool,
+        is_live: bool,
     },
 }
 
@@ -97,7 +99,7 @@ fn pause() -> impl Strategy<Value = Pause> {
     prop_oneof![
         16 => Just(Pause::Nothing),
         1 => Just(Pause::Reopening),
-        2 => any::<bool>().prop_map(|is_settled| Pause::Toggling { is_settled }),
+        2 => any::<(bool, bool)>().prop_map(|(is_settled, is_live)| Pause::Toggling { is_settled, is_live }),
     ]
 }
 
@@ -250,8 +252,8 @@ impl Model {
                 None => (path.clone(), Expected::Folder),
             })
             .collect();
-        let CatalogConfig { template, case_insensitive, crowding, .. } = &fixture.config;
-        assert_eq!(shown, library(&self.files, template, *case_insensitive, *crowding));
+        let CatalogConfig { layout, crowding, .. } = &fixture.config;
+        assert_eq!(shown, library(&self.files, &layout.template, layout.case_insensitive, *crowding));
         let raw: BTreeSet<String> =
             fixture.raw("o").into_iter().filter(|(_, node)| node.source.is_some()).map(|(path, _)| path).collect();
         assert_eq!(raw, self.files.keys().cloned().collect());
@@ -295,8 +297,9 @@ fn differences(before: &Tree, after: &Tree) -> BTreeSet<TouchedName> {
 /// Runs a history of deltas, with the pauses between them.
 fn run_history(history: Vec<(Vec<Op>, Pause)>, case_insensitive: bool, crowding: Crowding) {
     let names = [("o", "1"), ("p", "1")];
-    let config = config(TEMPLATE, RawView::Hidden, &names);
-    let mut fixture = Fixture::with(CatalogConfig { case_insensitive, crowding, ..config });
+    let mut config = config(TEMPLATE, RawView::Hidden, &names);
+    (config.layout.case_insensitive, config.crowding) = (case_insensitive, crowding);
+    let mut fixture = Fixture::with(config);
     let mut model = Model::default();
     let mut tree = Tree::new();
     for (ops, pause) in history {
@@ -320,14 +323,18 @@ fn run_history(history: Vec<(Vec<Op>, Pause)>, case_insensitive: bool, crowding:
         match pause {
             Pause::Nothing => continue,
             Pause::Reopening => {}
-            Pause::Toggling { .. } => config.case_insensitive ^= true,
+            Pause::Toggling { .. } => config.layout.case_insensitive ^= true,
         }
         let inos = |tree: &Tree| -> Vec<_> { tree.iter().map(|(path, node)| (path.clone(), node.attr.ino)).collect() };
-        fixture = fixture.reopen(config);
+        if matches!(pause, Pause::Toggling { is_live: true, .. }) {
+            fixture.set_layout(config.layout);
+        } else {
+            fixture = fixture.reopen(config);
+            model.nodes.clear();
+        }
         assert_eq!(inos(&fixture.library()), inos(&tree));
-        model.nodes.clear();
         fixture.check();
-        if matches!(pause, Pause::Toggling { is_settled: true }) {
+        if matches!(pause, Pause::Toggling { is_settled: true, .. }) {
             fixture.maintain();
             fixture.touched();
             model.compare(&fixture, &fixture.library());
