@@ -27,7 +27,7 @@ help:
 	@echo "make test-long the same tests at full size; the last result is kept in tests/runs"
 	@echo "make lint      formatting and clippy, warnings denied"
 	@echo "make bench     the benchmarks (KEEP=1: keep the results; MUSICFS_BENCH_TRACKS=1000000: the large library)"
-	@echo "make install   the binary into $(PREFIX)/bin"
+	@echo "make install   the binary, its manual and its completions into $(PREFIX)"
 
 # $(1): pairs of program and package. $(2): packages without a program, each with a command that says whether it is there.
 define install_missing
@@ -129,4 +129,10 @@ bench: deps
 
 install: build
 	@install -D -m 0755 "$(MUSICFS)" "$(DESTDIR)$(PREFIX)/bin/musicfs"
-	@echo "installed $(DESTDIR)$(PREFIX)/bin/musicfs"
+	@install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/man/man1" daemon/cli/man/*.1
+	@complete() { mkdir -p "$$(dirname "$$2")" && "$(MUSICFS)" completions "$$1" >"$$2"; }; \
+	share="$(DESTDIR)$(PREFIX)/share"; \
+	complete bash "$$share/bash-completion/completions/musicfs"; \
+	complete zsh "$$share/zsh/site-functions/_musicfs"; \
+	complete fish "$$share/fish/vendor_completions.d/musicfs.fish"
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/musicfs, its manual and its completions"

@@ -19,7 +19,9 @@ use musicfs_actors::control_server::Served;
 use musicfs_protocol::library::Layout;
 use musicfs_protocol::pool::{self, Pool};
 use musicfs_protocol::reload::{ReloadRefused, ReloadedKey};
-use musicfs_protocol::{ConfigReloaded, Deadline, Port, ReadyGate, SetLayout, SetPollIntervals, Work};
+use musicfs_protocol::{
+    ConfigReloaded, Deadline, EventLog, Happening, Port, ReadyGate, SetLayout, SetPollIntervals, Work,
+};
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
@@ -68,6 +70,8 @@ pub(crate) struct Targets {
     pub(crate) layout: Port<SetLayout>,
     /// The watcher.
     pub(crate) poll_intervals: Port<SetPollIntervals>,
+    /// Where a reload is announced.
+    pub(crate) events: EventLog,
     /// The gate in front of the root.
     pub(crate) gate: Arc<ReadyGate>,
     /// Counts what is under way.
@@ -111,7 +115,14 @@ impl Reloader {
         let plan = plan(&running.document, &wanted.document);
         let next = next(&running, wanted, plan.document);
         self.apply(&running, next).await?;
+        self.publish(&plan.keys);
         Ok(ConfigReloaded { keys: plan.keys, warnings: warnings.iter().map(ToString::to_string).collect() })
+    }
+
+    fn publish(&self, keys: &[ReloadedKey]) {
+        let names = |is_applied| keys.iter().filter(move |key| key.is_applied == is_applied).map(|key| key.key.clone());
+        let (applied, needs_restart) = (names(true).collect(), names(false).collect());
+        self.targets.events.publish(Happening::ConfigReloaded { applied, needs_restart });
     }
 
     async fn load(&self) -> Result<Loaded, ReloadRefused> {

@@ -133,6 +133,7 @@ impl House {
             served: Arc::clone(&self.served),
             layout: self.set_layout.clone(),
             poll_intervals: self.set_poll_intervals.clone(),
+            events: self.events.clone(),
             gate: Arc::clone(&self.gate),
             work: self.work.clone(),
         }

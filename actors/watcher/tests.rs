@@ -368,7 +368,7 @@ async fn changed_poll_interval_counts_at_once() {
     let mut bench = Bench::start(&[polled.path(), watched.path()], NEVER).await;
     bench.watcher.send(ExhaustWatches).await.expect("alive");
     bench.barrier().await;
-    assert_eq!(bench.mode().await, Mode::Polled);
+    assert_eq!(bench.mode(), WatchMode::Polled);
     bench.rescans.drain();
     let unknown = OriginId::parse("unknown").expect("valid");
     let intervals = vec![(unknown, SOON), (id(0), SOON), (id(1), SOON)];

@@ -1,9 +1,9 @@
-//! Verbs about the configuration: show it with its sources, look for mistakes, name its files.
+//! Verbs about the configuration: show it with its sources, look for mistakes, name its files, have it reloaded.
 //!
 //! They look at what `musicfs mount` would use with the same flags and variables, daemon or not; `show --running` asks
-//! the daemon for what it was started with.
+//! the daemon for what it runs with, and `reload` is done by the daemon, with the flags that it was started with.
 
-use musicfs_protocol::wire::{Empty, method};
+use musicfs_protocol::wire::{Empty, ReloadOutcome, ReloadRow, method};
 use musicfs_pure::escape::escape;
 use serde_json::json;
 
@@ -27,8 +27,45 @@ pub(super) fn config(ctx: &mut Context<'_>, verb: &ConfigVerb) -> Result<(), Cli
             loaded.config.map(|_| ()).map_err(CliError::Config)
         }
         ConfigVerb::Check => check(ctx),
+        ConfigVerb::Reload => reload(ctx),
         ConfigVerb::Path => path(ctx),
     }
+}
+
+fn reload(ctx: &mut Context<'_>) -> Result<(), CliError> {
+    let reply = ctx.connect()?.call::<method::Reload>(&Empty {}, Some(CALL_LIMIT))?;
+    if ctx.json {
+        return ctx.print(&reply, |_| String::new());
+    }
+    for warning in &reply.warnings {
+        writeln!(ctx.out, "warning: {}", output::printable(warning))?;
+    }
+    if reply.keys.is_empty() {
+        return ctx.say("nothing has changed");
+    }
+    write!(ctx.out, "{}", reloaded_text(&reply.keys))?;
+    if reply.keys.iter().any(|row| row.outcome == ReloadOutcome::RestartNeeded) {
+        ctx.say("what needs a restart keeps its old value until then: `musicfs stop`, then start the daemon again")?;
+    }
+    let places_tracks =
+        |key: &str| matches!(key, "template" | "skip_on_missing" | "case_insensitive") || key.starts_with("defaults.");
+    if reply.keys.iter().any(|row| row.outcome == ReloadOutcome::Applied && places_tracks(&row.key)) {
+        ctx.say("tracks move to their new places; `musicfs wait --for idle` waits for the last one")?;
+    }
+    Ok(())
+}
+
+fn reloaded_text(keys: &[ReloadRow]) -> String {
+    let shown = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => "-".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut rows = vec![["KEY", "OLD", "NEW", "OUTCOME"].map(str::to_owned).to_vec()];
+    rows.extend(
+        keys.iter().map(|row| vec![row.key.clone(), shown(&row.old), shown(&row.new), row.outcome.as_str().to_owned()]),
+    );
+    output::table(&rows)
 }
 
 fn check(ctx: &mut Context<'_>) -> Result<(), CliError> {

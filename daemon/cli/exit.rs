@@ -14,7 +14,7 @@ use crate::config::{ConfigError, Problem};
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed
+  1  failed; for doctor: something needs mending
   2  the command line or the configuration is wrong
   3  no daemon answers
   4  the time was up
@@ -35,6 +35,11 @@ pub enum Exit {
     TimedOut = 4,
     /// There is no such file, folder or origin.
     NotFound = 5,
+}
+
+/// A failure for scripts.
+pub(super) fn document(message: &str, exit: Exit) -> serde_json::Value {
+    serde_json::json!({ "error": { "message": message, "exit_code": exit as u8 } })
 }
 
 /// Why a verb failed.
@@ -113,6 +118,35 @@ pub enum CliError {
         /// Where.
         mountpoint: String,
     },
+    /// An entry that has no tags because it is no track.
+    #[error("{path} is no track and has no tags; `musicfs why` says what it is")]
+    NoTrack {
+        /// Its path in the library.
+        path: String,
+    },
+    /// An entry whose tags cannot be read.
+    #[error(
+        "{path} is named like audio, but not readable as such; replace it in its origin, which `musicfs why` names"
+    )]
+    MalformedTrack {
+        /// Its path in the library.
+        path: String,
+    },
+    /// Doctor found something.
+    #[error("{}", if *.num_problems == 1 { "1 problem needs mending".to_owned() } else { format!("{num_problems} problems need mending") })]
+    NeedsMending {
+        /// How many problems.
+        num_problems: usize,
+    },
+    /// A question of doctor to its children that is none.
+    #[error("there is no such probe; `musicfs doctor` asks them by itself")]
+    NoProbe,
+    /// A verb without a manual page.
+    #[error("there is no verb `{verb}`, so no page; `musicfs man` lists the verbs")]
+    NoPage {
+        /// What was asked for.
+        verb: String,
+    },
     /// The output could not be written.
     #[error("the output cannot be written: {0}; make room, or send it elsewhere")]
     Output(#[from] io::Error),
@@ -125,8 +159,8 @@ impl CliError {
             Self::NoDaemon { .. } => Exit::NoDaemon,
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Refused(error) if error.code == code::NOT_FOUND => Exit::NotFound,
-            Self::Refused(error) if error.code == code::INVALID_PARAMS => Exit::Usage,
-            Self::Config(_) | Self::Flag(_) | Self::Logging(_) => Exit::Usage,
+            Self::Refused(error) if matches!(error.code, code::INVALID_PARAMS | code::INVALID_CONFIG) => Exit::Usage,
+            Self::Config(_) | Self::Flag(_) | Self::Logging(_) | Self::NoPage { .. } | Self::NoProbe => Exit::Usage,
             Self::ConnectionLost
             | Self::Refused(_)
             | Self::OtherProtocol { .. }
@@ -136,6 +170,9 @@ impl CliError {
             | Self::Frozen
             | Self::Unsupervised
             | Self::MountLeft { .. }
+            | Self::NeedsMending { .. }
+            | Self::NoTrack { .. }
+            | Self::MalformedTrack { .. }
             | Self::Output(_) => Exit::Failed,
         }
     }

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use musicfs_protocol::wire::{
-    EntryKind, Method, PathRequest, TagsReply, TreeEntry, TreeReply, TreeRequest, WhyReply, code, method,
+    EntryKind, Method, PathRequest, Tags, TreeEntry, TreeReply, TreeRequest, WhyReply, code, method,
 };
 use musicfs_pure::escape::{escape, unescape};
 
@@ -93,15 +93,15 @@ fn why_text(why: &WhyReply) -> String {
 
 pub(super) fn tags(ctx: &mut Context<'_>, path: &OsStr) -> Result<(), CliError> {
     let (_, _, reply) = ask::<method::TagsOf>(ctx, path, |request| request)?;
-    ctx.print(&reply, tags_text)
+    let Some(tags) = &reply.tags else {
+        let path = if reply.path.is_empty() { "/".to_owned() } else { reply.path };
+        return Err(if reply.malformed { CliError::MalformedTrack { path } } else { CliError::NoTrack { path } });
+    };
+    ctx.print(&reply, |reply| tags_text(&reply.path, tags))
 }
 
-fn tags_text(reply: &TagsReply) -> String {
-    let Some(tags) = &reply.tags else {
-        let reason = if reply.malformed { "named like audio, but not readable as such" } else { "no audio file" };
-        return format!("{}: {reason}\n", reply.path);
-    };
-    let mut pairs = vec![("path", reply.path.clone())];
+fn tags_text(path: &str, tags: &Tags) -> String {
+    let mut pairs = vec![("path", path.to_owned())];
     pairs.extend(tags.format.iter().map(|format| ("format", format.clone())));
     pairs.extend(tags.fields.iter().map(|(name, values)| (name.as_str(), values.join("; "))));
     let raw: Vec<_> = tags.raw.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();

@@ -3,13 +3,18 @@
 //! One table of verbs (`verbs`), one function per verb in the module of its subject. A verb writes through its
 //! [`Context`] and returns; only [`main`] decides about exit codes and prints errors. A verb that asks the daemon needs the
 //! socket's path and nothing else of the configuration, so that a broken file does not hide a running daemon.
+//!
+//! A failure goes to standard error, with `--json` as a document: standard output belongs to what was asked for, and a
+//! verb may have printed its own document before it failed (`config check`, `wait`).
 
 mod client;
 mod config_verbs;
 mod daemon_verbs;
+mod doctor;
 mod event_verbs;
 mod exit;
 mod library_verbs;
+mod manual;
 mod output;
 mod process;
 mod progress;
@@ -82,9 +87,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe is no error, and there is nowhere else to say anything.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+            return refused_by_clap(&error);
         }
     };
     let surroundings = Surroundings::of_process();
@@ -95,7 +98,7 @@ pub fn main() -> ExitCode {
         Err(error) if error.is_closed_pipe() => Exit::Done,
         Err(error) => {
             let _ = out.flush();
-            let _ = writeln!(std::io::stderr(), "musicfs: {error}");
+            complain(cli.global.json, &error.to_string(), error.exit());
             error.exit()
         }
     };
@@ -103,6 +106,31 @@ pub fn main() -> ExitCode {
         end_process(exit as u8);
     }
     ExitCode::from(exit as u8)
+}
+
+/// Help, the version, and command lines that are wrong.
+fn refused_by_clap(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+    // The line could not be read as a whole, so whether it asks for JSON is looked for in its words.
+    let wants_json = std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if exit == Exit::Usage && wants_json {
+        let text = error.to_string();
+        complain(true, text.trim_end().trim_start_matches("error: "), exit);
+    } else {
+        // A closed pipe is no error, and there is nowhere else to say anything.
+        let _ = error.print();
+    }
+    ExitCode::from(exit as u8)
+}
+
+/// Says why it failed. When nobody reads that, the code is all that is left.
+fn complain(json: bool, message: &str, exit: Exit) {
+    let mut err = std::io::stderr();
+    let _ = if json {
+        output::document(&mut err, &exit::document(message, exit))
+    } else {
+        writeln!(err, "musicfs: {message}")
+    };
 }
 
 /// Does what a command line says.
@@ -125,5 +153,11 @@ pub fn run(cli: &Cli, surroundings: Surroundings, out: &mut dyn Write) -> Result
         Verb::Tags(arg) => library_verbs::tags(&mut ctx, &arg.path),
         Verb::Tree(args) => library_verbs::tree(&mut ctx, args.path.as_deref()),
         Verb::Config(verb) => config_verbs::config(&mut ctx, verb),
+        Verb::Doctor(args) => match &args.probe {
+            Some(words) => doctor::probe(&mut ctx, words),
+            None => doctor::doctor(&mut ctx),
+        },
+        Verb::Completions(args) => manual::completions(&mut ctx, args.shell),
+        Verb::Man(args) => manual::man(&mut ctx, &args.verb, args.into.as_deref()),
     }
 }

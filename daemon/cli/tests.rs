@@ -198,14 +198,15 @@ fn stop_succeeds_when_the_daemon_ends_before_its_answer() {
 fn argument_with_a_percent_sign_is_a_name_first_and_an_escape_second() {
     fn play(_: &str, params: &Value) -> Result<Value, (i32, &'static str)> {
         if params["path"] == "a%20b" {
-            Ok(json!({"path": "a b", "malformed": false, "tags": null}))
+            let tags = json!({"format": "flac", "fields": [], "raw": []});
+            Ok(json!({"path": "a b", "malformed": false, "tags": tags}))
         } else {
             Err((-32004, "no such entry"))
         }
     }
     let daemon = Daemon::playing(play);
     let (outcome, text) = daemon.run(&["tags", "a%20b"]);
-    assert_eq!((exit(&outcome), text.as_str()), (Exit::Done, "a b: no audio file\n"));
+    assert_eq!((exit(&outcome), text.as_str()), (Exit::Done, "path    a b\nformat  flac\n\nas in the file:\n"));
     let paths: Vec<_> = daemon.calls().into_iter().map(|(_, params)| params["path"].clone()).collect();
     assert_eq!(paths, [json!("a%2520b"), json!("a%20b")]);
 }

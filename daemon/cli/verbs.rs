@@ -1,14 +1,16 @@
 //! The table of verbs: what the command line takes.
 //!
-//! clap reads it, and help, completions and man pages come from it, so a verb or flag is described in one place. Values
-//! are taken as bytes wherever they name a file, and `--origin` is not taken apart here: clap repeats a value that it
-//! refuses, and a location may hold a password.
+//! clap reads it, and help, completions and man pages come from it, so a verb or flag is described in one place. What
+//! happens when something is left out stands in brackets at the end of its description. Values are taken as bytes wherever
+//! they name a file, and `--origin` is not taken apart here: clap repeats a value that it refuses, and a location may hold
+//! a password.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 use musicfs_protocol::wire::WaitFor;
 
 use super::exit::EXIT_CODES;
@@ -29,19 +31,21 @@ pub struct Cli {
 /// Flags that every verb takes, before it or after it.
 #[derive(Clone, Debug, Default, Args)]
 pub struct GlobalFlags {
-    /// Read this configuration file instead of the system's and the user's.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Read this configuration file and no other [default: /etc/musicfs/config.toml, then musicfs/config.toml in
+    /// `$XDG_CONFIG_HOME` or ~/.config].
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// The daemon's control socket [default: musicfs/control.sock in the runtime folder].
-    #[arg(long, global = true, value_name = "PATH")]
+    /// The daemon's control socket [default: musicfs/control.sock in `$XDG_RUNTIME_DIR` or /run/user/UID].
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub socket: Option<OsString>,
-    /// Keep state and cache in DIR/state and DIR/cache.
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Keep state and cache in DIR/state and DIR/cache [default: musicfs in `$XDG_STATE_HOME` or ~/.local/state, and in
+    /// `$XDG_CACHE_HOME` or ~/.cache].
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data_dir: Option<OsString>,
-    /// Print JSON: one document, but for verbs that go on.
+    /// Print JSON: one document to standard output, and a failure as one document to standard error [default: words].
     #[arg(long, global = true)]
     pub json: bool,
-    /// Log more; twice for everything.
+    /// Log more; twice for everything [default: the configured level].
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
     /// Log errors only and print nothing that was not asked for.
@@ -73,22 +77,55 @@ pub enum Verb {
     Tree(TreeArgs),
     /// Print the tags of a track.
     Tags(PathArg),
-    /// Show or check the configuration.
+    /// Show, check or reload the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
     /// End the daemon, and wait until it has ended and the library is unmounted.
     Stop,
+    /// Look for what keeps musicfs from working, and print the command that mends each thing.
+    Doctor(DoctorArgs),
+    /// Print a script that lets a shell complete verbs and flags.
+    Completions(CompletionsArgs),
+    /// Print the manual.
+    Man(ManArgs),
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Answer a question about a place and nothing else: doctor asks children of its own, because a place may hang.
+    #[arg(long, hide = true, num_args = 2, value_names = ["QUESTION", "PLACE"])]
+    pub probe: Option<Vec<OsString>>,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// For which shell.
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The verb whose page is wanted, as it is typed: origin rescan [default: the page of musicfs itself].
+    #[arg(value_name = "VERB")]
+    pub verb: Vec<String>,
+    /// Write every page into this folder, each into a file of its own [default: print one page].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "verb")]
+    pub into: Option<PathBuf>,
 }
 
 /// Arguments of `mount`.
 #[derive(Debug, Args)]
 pub struct MountArgs {
     /// Where the library appears [default: the configured mountpoint].
+    #[arg(value_hint = ValueHint::DirPath)]
     pub mountpoint: Option<OsString>,
-    /// Add an origin to the configured ones, or replace the one of this name.
+    /// Add an origin to the configured ones, or replace the one of this name [default: the configured origins].
     #[arg(long = "origin", value_name = "NAME=LOCATION")]
     pub origins: Vec<OsString>,
-    /// How the library is arranged.
+    /// How the library is arranged [default: the configured template].
     #[arg(long, value_name = "T")]
     pub template: Option<OsString>,
 }
@@ -97,6 +134,7 @@ pub struct MountArgs {
 #[derive(Debug, Args)]
 pub struct PathArg {
     /// A path below the mountpoint as the shell sees it, or in the library; percent-escapes are understood.
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub path: OsString,
 }
 
@@ -104,6 +142,7 @@ pub struct PathArg {
 #[derive(Debug, Args)]
 pub struct TreeArgs {
     /// A path as `why` takes it [default: the whole library].
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub path: Option<OsString>,
 }
 
@@ -163,7 +202,8 @@ pub enum OriginVerb {
     Rescan {
         /// The origin's name.
         name: String,
-        /// Believe a listing that looks like a lost disk: forget what it does not show.
+        /// Believe a listing that looks like a lost disk: forget what it does not show [default: such a listing removes
+        /// nothing].
         #[arg(long)]
         accept_removals: bool,
         /// Wait until everything that it finds is in the library, and fail when it cannot come to its end.
@@ -177,12 +217,14 @@ pub enum OriginVerb {
 pub enum ConfigVerb {
     /// Print every value in effect and where it comes from.
     Show {
-        /// Ask the running daemon for the values that it was started with.
+        /// Ask the running daemon for the values that it runs with [default: what a daemon would be started with].
         #[arg(long)]
         running: bool,
     },
     /// Look for mistakes.
     Check,
+    /// Have the running daemon read its configuration again: what can change does so at once, the rest is named.
+    Reload,
     /// Print the files that are read, the weaker ones first.
     Path,
 }

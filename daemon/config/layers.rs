@@ -259,6 +259,12 @@ impl Layers {
                 }),
             }
         }
+        if let Some(data_dir) = &flags.data_dir {
+            for (name, below) in [("state_dir", "state"), ("cache.dir", "cache")] {
+                let folder = Path::new(data_dir).join(below);
+                self.lay(name, Setting::Raw(folder.into_os_string()), Source::Flag("--data-dir"));
+            }
+        }
         if let Some((level, flag)) = flags.log_level {
             self.lay("log.level", Setting::Text(level.to_owned()), Source::Flag(flag));
         }

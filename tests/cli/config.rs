@@ -34,6 +34,21 @@ fn show_prints_the_values_that_count() {
 }
 
 #[test]
+fn folders_of_data_dir_have_it_as_their_source() {
+    let home = configured("state_dir = \"/elsewhere\"");
+    let json: Value = serde_json::from_str(&home.cli(&["config", "show", "--json"]).ok().out()).unwrap();
+    for (key, below) in [("state_dir", "data/state"), ("cache.dir", "data/cache")] {
+        let row = &json["values"][key];
+        assert_eq!((&row["value"], &row["source"]), (&home.path(below).to_str().unwrap().into(), &"--data-dir".into()));
+    }
+    let file = home.path("config.toml");
+    let mut bare = home.bare(&["config", "show", "--json", "--config", file.to_str().unwrap()]);
+    let json: Value = serde_json::from_str(&crate::support::command::run(&mut bare).ok().out()).unwrap();
+    assert_eq!(json["values"]["state_dir"]["value"], "/elsewhere");
+    assert_eq!(json["values"]["cache.dir"]["source"], "default");
+}
+
+#[test]
 fn path_names_the_files_that_are_read() {
     let home = configured("");
     let words = home.cli(&["config", "path"]).ok().out();

@@ -8,10 +8,12 @@
 mod support;
 
 mod config;
+mod doctor;
 mod events;
 mod layers;
 mod log;
 mod metrics;
 mod progress;
+mod snapshots;
 mod usage;
 mod verbs;

@@ -135,6 +135,24 @@ fn tags_say_what_the_file_says() {
 }
 
 #[test]
+fn tags_of_what_has_none_are_an_error_with_its_code() {
+    let home = home();
+    home.put("broken.flac", b"no audio at all");
+    let daemon = home.start();
+    for (path, words) in [
+        ("Artist", "is no track"),
+        ("/", "is no track"),
+        (".origins/a", "is no track"),
+        ("Unknown Artist/Unknown Album/broken.flac", "not readable"),
+    ] {
+        let finished = daemon.cli(&["tags", path]);
+        assert_eq!((finished.code(), finished.out().as_str()), (1, ""), "{path}");
+        assert!(finished.err().contains(words) && finished.err().contains("musicfs why"), "{path}: {}", finished.err());
+    }
+    daemon.stop();
+}
+
+#[test]
 fn actors_are_the_boxes_of_the_picture_and_all_run() {
     let home = home();
     let daemon = home.start();

@@ -19,6 +19,7 @@ mod names;
 mod origin_view;
 mod ownership;
 mod read_only;
+mod reload;
 mod scale;
 mod service;
 mod sidecars;

@@ -8,7 +8,7 @@ use musicfs_protocol::library::Revision;
 use musicfs_pure::tags::{ArtKind, ArtLocation};
 
 use super::{Fixture, TEMPLATE, art, config, file_stat, moved, other, path, put, read, removed, tags, track, with_art};
-use crate::catalog::{CatalogConfig, RawView};
+use crate::catalog::RawView;
 
 #[test]
 fn files_that_want_one_name_are_numbered_by_their_ids_and_move_up() {
