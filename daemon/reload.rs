@@ -95,6 +95,7 @@ impl Reloader {
     /// Reads the configuration again and applies what can change.
     pub(crate) async fn reload(&self) -> Result<ConfigReloaded, ReloadRefused> {
         let _turn = self.turn.lock().await;
+        tracing::info!("the configuration is read again");
         // Before the start is over, "ready" at the end of the reload would say too much.
         let is_told = self.targets.gate.is_open();
         if is_told {
@@ -127,7 +128,10 @@ impl Reloader {
 
     async fn load(&self) -> Result<Loaded, ReloadRefused> {
         let source = Arc::clone(&self.source);
-        let loading = pool::run(&self.pool, move || config::load(&source.flags, &source.surroundings));
+        let loading = pool::run(&self.pool, move || {
+            fail::fail_point!("reload::load");
+            config::load(&source.flags, &source.surroundings)
+        });
         let not_read = |reason: String| ReloadRefused::NotApplied { reason };
         match tokio::time::timeout(LOAD_LIMIT, loading).await {
             Ok(loaded) => loaded.map_err(|error| not_read(error.to_string())),

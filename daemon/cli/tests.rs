@@ -112,7 +112,8 @@ fn status() -> Value {
             "last_error": "gone\u{1b}[2J", "scan": "failed", "scan_problem": "no root", "watch": "polling",
             "watch_problem": "no more watches", "num_listed": 0,
             "num_tags_read": 0, "num_links_left_out": 1, "num_names_left_out": 0, "num_files": 2
-        }]
+        }],
+        "parked": [{ "name": "watcher", "last_error": null }]
     })
 }
 
@@ -134,7 +135,9 @@ fn status_is_a_table_for_people_and_one_document_for_scripts() {
          nas: down since 1970-01-01T00:00:00Z: gone\u{fffd}[2J\n\
          nas: scan failed: no root\n\
          nas: not watched: no more watches\n\
-         nas: not shown: 1 links that lead out of the origin, 0 names that cannot be file names\n"
+         nas: not shown: 1 links that lead out of the origin, 0 names that cannot be file names\n\
+         watcher: failed too often and is left stopped; look into the log, then restart the daemon: `musicfs stop` \
+         and `musicfs mount`, or `systemctl --user restart musicfs`\n"
     );
     assert_eq!(daemon.calls(), [("daemon.status".to_owned(), json!({}))]);
     let daemon = Daemon::playing(|_, _| Ok(status()));

@@ -34,6 +34,8 @@ enum Scene {
     Changes,
     /// The placing of every track by another template.
     Template,
+    /// The same, asked of a daemon that runs.
+    Reload,
     /// The purge of an origin that is not configured any more.
     Purge,
     /// Its end.
@@ -45,20 +47,20 @@ const STEPS: [(&str, &[Scene]); 21] = [
     ("storage::locked", &[Scene::First, Scene::Start]),
     ("storage::opened", &[Scene::First, Scene::Start]),
     ("storage::checked_schema", &[Scene::First, Scene::Start]),
-    ("storage::before_write", &[Scene::First, Scene::Start, Scene::Changes]),
-    ("storage::after_write", &[Scene::First, Scene::Start, Scene::Changes]),
+    ("storage::before_write", &[Scene::First, Scene::Start, Scene::Changes, Scene::Reload]),
+    ("storage::after_write", &[Scene::First, Scene::Start, Scene::Changes, Scene::Reload]),
     ("catalog::before_open_commit", &[Scene::First, Scene::Start]),
     ("catalog::after_open_commit", &[Scene::First, Scene::Start]),
     ("catalog::before_reserve", &[Scene::First, Scene::Changes]),
     ("catalog::after_reserve", &[Scene::First, Scene::Changes]),
-    ("catalog::before_commit", &[Scene::First, Scene::Changes, Scene::Template, Scene::Purge]),
-    ("catalog::after_commit", &[Scene::First, Scene::Changes, Scene::Template, Scene::Purge]),
+    ("catalog::before_commit", &[Scene::First, Scene::Changes, Scene::Template, Scene::Reload, Scene::Purge]),
+    ("catalog::after_commit", &[Scene::First, Scene::Changes, Scene::Template, Scene::Reload, Scene::Purge]),
     ("catalog::before_last_commit", &[Scene::First, Scene::Changes]),
     ("catalog::after_last_commit", &[Scene::First, Scene::Changes]),
-    ("catalog::before_maintenance_commit", &[Scene::First, Scene::Template, Scene::Purge]),
-    ("catalog::after_maintenance_commit", &[Scene::First, Scene::Template, Scene::Purge]),
+    ("catalog::before_maintenance_commit", &[Scene::First, Scene::Template, Scene::Reload, Scene::Purge]),
+    ("catalog::after_maintenance_commit", &[Scene::First, Scene::Template, Scene::Reload, Scene::Purge]),
     ("catalog::purged_all_but_the_origin", &[Scene::Purge]),
-    ("catalog::before_announce", &[Scene::First, Scene::Changes, Scene::Template, Scene::Purge]),
+    ("catalog::before_announce", &[Scene::First, Scene::Changes, Scene::Template, Scene::Reload, Scene::Purge]),
     ("start::before_mount", &[Scene::First, Scene::Start]),
     ("start::after_mount", &[Scene::First, Scene::Start]),
     ("stop::before_unmount", &[Scene::Stop]),
@@ -196,12 +198,12 @@ impl<'a> World<'a> {
                 self.configure("");
             }
             Scene::Purge => self.run_with_another_origin(),
-            Scene::Start | Scene::Stop | Scene::Changes => {}
+            Scene::Start | Scene::Stop | Scene::Changes | Scene::Reload => {}
         }
         let actions = format!("{skipped}*off->return");
         let mut command = self.home.mount_command();
         failpoints.arm(&mut command);
-        let daemon = if matches!(scene, Scene::Changes | Scene::Stop) {
+        let daemon = if matches!(scene, Scene::Changes | Scene::Reload | Scene::Stop) {
             let daemon = self.home.start_with(&mut command);
             failpoints.set(step, &actions);
             daemon
@@ -214,6 +216,12 @@ impl<'a> World<'a> {
             Scene::Changes => self.change(),
             Scene::Stop => {
                 daemon.signal(Signal::TERM);
+                0
+            }
+            Scene::Reload => {
+                self.template = 1 - self.template;
+                self.configure("");
+                daemon.signal(Signal::HUP);
                 0
             }
             Scene::Start | Scene::Template | Scene::Purge => 0,
@@ -326,6 +334,11 @@ fn death_at_any_step_of_changes_loses_nothing() {
 #[test]
 fn death_at_any_step_of_another_template_loses_nothing() {
     die_everywhere(Scene::Template);
+}
+
+#[test]
+fn death_at_any_step_of_a_reload_loses_nothing() {
+    die_everywhere(Scene::Reload);
 }
 
 #[test]

@@ -12,12 +12,13 @@ use std::thread::JoinHandle;
 
 use rustix::process::Signal;
 
+use crate::support::actors::actors;
 use crate::support::daemon::{Daemon, mounted};
 use crate::support::eventually;
 use crate::support::failpoints::Failpoints;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
-use crate::support::tree::{names_in, walk};
+use crate::support::tree::{files, names_in, set, walk};
 
 const SHOWN: &str = "Artist/Album (2020)/01 - One.flac";
 
@@ -57,10 +58,7 @@ fn assert_starts_again(home: &Sandbox) {
 /// Requests that an actor has begun and not ended.
 #[track_caller]
 fn num_waiting(daemon: &Daemon<'_>, name: &str) -> u64 {
-    let actors = daemon.cli(&["--json", "actors"]).ok().out();
-    let actors: serde_json::Value = serde_json::from_str(&actors).unwrap();
-    let actor = actors["actors"].as_array().unwrap().iter().find(|actor| actor["name"] == name);
-    actor.map_or(0, |actor| actor["num_waiting"].as_u64().unwrap())
+    actors(daemon).get(name).map_or(0, |numbers| numbers.waiting)
 }
 
 /// Reads in a thread; the answer is what the read brought.
@@ -198,6 +196,29 @@ fn origin_that_wedges_in_the_first_scan_does_not_hold_the_daemon() {
     let seen = first_look.join().unwrap();
     assert!(seen.is_err(), "an empty library would be believed: {seen:?}");
     assert_starts_again(&home);
+}
+
+#[test]
+fn signal_during_a_reload_ends_the_daemon() {
+    for stuck in ["reload::load", "catalog::before_commit"] {
+        let home = home();
+        home.configure("raw_view = \"hidden\"\n");
+        let failpoints = Failpoints::new(&home);
+        let daemon = start(&home, &failpoints);
+        failpoints.set(stuck, "pause");
+        home.configure("template = '${title}.${ext}'\n");
+        daemon.signal(Signal::HUP);
+        home.logged("the configuration is read again");
+        if stuck != "reload::load" {
+            eventually("the catalog hangs", || num_waiting(&daemon, "catalog") > 0);
+        }
+        daemon.signal(Signal::TERM);
+        assert_gone(&home, &daemon);
+        // Whichever template counts now, the track is there.
+        let daemon = home.start();
+        assert_eq!(files(&home.mnt()), set(["One.flac"]));
+        daemon.stop();
+    }
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn actor_that_panics_comes_back_and_nothing_else_is_disturbed() {
         assert_eq!(failed, numbers.restarts, "{name}: {}", numbers.last_error);
         assert!(waiting == 0 || is_asked, "{name}: {waiting} are waiting, and the daemon is idle");
     }
+    assert_panic_in_a_call_costs_that_call(&world, &daemon);
     assert_parking_is_said(&world, &daemon);
     assert!(readers.finish() > 0);
     let before = walk(&home.mnt());
@@ -159,6 +160,15 @@ fn lose_connections(daemon: &Daemon<'_>) {
         assert!([0, 1].contains(&finished.code()), "{}", finished.err());
         finished.code() == 1
     });
+}
+
+/// A connection is a task of its own: its panic is counted, whoever was connected hears of it, and nobody else does.
+fn assert_panic_in_a_call_costs_that_call(world: &World<'_>, daemon: &Daemon<'_>) {
+    let before = actors(daemon)["control_server"].clone();
+    world.points.set("control_server::handle", "1*panic");
+    assert_eq!(daemon.cli(&["status"]).code(), 1);
+    let after = actors(daemon)["control_server"].clone();
+    assert_eq!((after.failed, after.restarts), (before.failed + 1, before.restarts));
 }
 
 /// Whoever waits for a barrier when the watcher panics is answered by the next watcher.

@@ -1,4 +1,4 @@
-//! The user unit as shipped, under a real `systemd --user`: started, frozen, killed and stopped by it.
+//! The user unit as shipped, under a real `systemd --user`: started, reloaded, frozen, killed and stopped by it.
 //!
 //! The manager is an ordinary user's and lives in the sandbox: its own home, its own runtime folder, a mount namespace of
 //! the test's thread with a cgroup tree in which it has one group, removed in the end with all that runs in it. A drop-in
@@ -19,6 +19,8 @@ use crate::support::sandbox::Sandbox;
 use crate::support::slot::Slot;
 use crate::support::user::private_mounts;
 use crate::support::{eventually, missing_tools, ordinary_sandbox, require_root, skip};
+
+const SHOWN: &str = "Artist/Album (2020)/01 - One.flac";
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -81,12 +83,12 @@ impl<'a> Manager<'a> {
         eventually("the unit is started again", || {
             self.show("NRestarts") == num_restarts && self.show("ActiveState") == "active"
         });
-        self.assert_serves();
+        self.assert_serves(SHOWN);
     }
 
     /// The mount is the unit's user's, so that user looks at it.
-    fn assert_serves(&self) {
-        let shown = self.home.shown("Artist/Album (2020)/01 - One.flac");
+    fn assert_serves(&self, path: &str) {
+        let shown = self.home.shown(path);
         run(self.home.program(Path::new("cmp")).arg(shown).arg(self.home.origin().join("one.flac"))).ok();
         assert_eq!(self.show("StatusText"), "1 tracks of 1 files");
     }
@@ -125,6 +127,13 @@ fn install(home: &Sandbox, path: &str, bytes: &[u8]) {
     home.user.own(&file);
 }
 
+/// Writes the user's configuration: `more`, and where the library is.
+fn configure(home: &Sandbox, more: &str) {
+    let (mnt, origin) = (home.mnt(), home.origin());
+    let places = format!("mountpoint = '{}'\n[origin.main]\nlocation = '{}'\n", mnt.display(), origin.display());
+    install(home, ".config/musicfs/config.toml", format!("{more}{places}").as_bytes());
+}
+
 /// What the README has a user do, and one track.
 fn install_all(home: &Sandbox) {
     home.put("one.flac", &Track::new("Artist", "Album", 1, "One").flac());
@@ -136,13 +145,11 @@ fn install_all(home: &Sandbox) {
     fs::set_permissions(target, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let unit = include_bytes!("../../systemd/musicfs.service");
     install(home, ".config/systemd/user/musicfs.service", unit);
-    let (mnt, origin) = (home.mnt(), home.origin());
-    let config = format!("mountpoint = '{}'\n[origin.main]\nlocation = '{}'\n", mnt.display(), origin.display());
-    install(home, ".config/musicfs/config.toml", config.as_bytes());
+    configure(home, "");
 }
 
 #[test]
-fn unit_as_shipped_starts_is_watched_is_started_again_and_stops() {
+fn unit_as_shipped_starts_reloads_is_watched_is_started_again_and_stops() {
     require_root!("give a user manager a cgroup of its own");
     let program = MANAGERS.into_iter().find(|path| Path::new(path).is_file());
     let Some(program) = program.filter(|_| missing_tools(&["systemctl", "setpriv"]).is_none()) else {
@@ -157,8 +164,18 @@ fn unit_as_shipped_starts_is_watched_is_started_again_and_stops() {
     };
 
     manager.systemctl(&["enable", "--now", "musicfs"]).ok();
-    manager.assert_serves();
+    manager.assert_serves(SHOWN);
     assert_eq!(manager.show("WatchdogUSec"), "1min");
+
+    configure(&home, "template = '${title}.${ext}'\n");
+    manager.systemctl(&["reload", "musicfs"]).ok();
+    run(&mut home.bare(&["wait", "--for", "idle"])).ok();
+    manager.assert_serves("One.flac");
+    configure(&home, "tempalte = ''\n");
+    manager.systemctl(&["reload", "musicfs"]).refused();
+    assert_eq!(manager.show("ActiveState"), "active", "mistakes in a configuration end nobody");
+    manager.assert_serves("One.flac");
+    configure(&home, "");
     manager.systemctl(&["stop", "musicfs"]).ok();
     assert_eq!(manager.show("Result"), "success");
     assert!(!mounted(&home.mnt()), "the unit takes its mount away");
