@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::service::{PATIENCE, hear};
 use crate::support::daemon::Daemon;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
@@ -24,9 +24,6 @@ use crate::support::tree::{files, ino, names_in, set};
 use crate::support::{eventually, require};
 
 const SHOWN: &str = "Artist/Album (2020)/01 - One.flac";
-
-/// A message that does not come fails the test; it says nothing about speed.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 fn write_config(home: &Sandbox, more: &str) {
     home.configure(&format!(
@@ -225,19 +222,6 @@ fn flag_that_a_daemon_was_started_with_stays_decided() {
     assert_eq!(rows(&reload(&daemon)), []);
     assert_eq!(files(&home.mnt()), set(["One.flac", "Two.flac"]));
     daemon.stop();
-}
-
-/// The next message of the daemon to its service manager that has this line.
-#[track_caller]
-fn hear(manager: &UnixDatagram, line: &str) -> Vec<String> {
-    let mut buffer = [0; 4096];
-    loop {
-        let len = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{line} never came: {error}"));
-        let lines: Vec<String> = String::from_utf8_lossy(&buffer[..len]).lines().map(str::to_owned).collect();
-        if lines.iter().any(|heard| heard == line) {
-            return lines;
-        }
-    }
 }
 
 #[test]

@@ -11,10 +11,11 @@ use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
 
 /// A message that does not come fails the test; it says nothing about speed.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The next message that has this line; others are passed over.
-fn hear(manager: &UnixDatagram, line: &str) -> Vec<String> {
+#[track_caller]
+pub(crate) fn hear(manager: &UnixDatagram, line: &str) -> Vec<String> {
     let mut buffer = [0; 4096];
     loop {
         let len = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{line} never came: {error}"));
