@@ -250,11 +250,13 @@ fn hangup_reloads_and_the_service_manager_hears_of_it() {
     daemon.stop();
 }
 
-/// Runs a command on a terminal of its own, which is closed when standard input ends.
+/// Runs a command on a terminal of its own, which is closed when standard input ends. Whoever runs the tests may ignore
+/// hangups, as under `nohup`; the command must not inherit that.
 const ON_A_TERMINAL: &str = r"
-import os, pty, sys
+import os, pty, signal, sys
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])
 sys.stdin.buffer.read()
 os.close(terminal)
