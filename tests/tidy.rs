@@ -181,6 +181,11 @@ fn library_is_named_where_it_belongs_only() {
         ("fastcdc", "actors/pure/chunking"),
         ("figment", "daemon/config"),
         ("prometheus_client", "protocol"),
+        ("procfs", "actors/control_server"),
+        ("indicatif", "daemon/cli"),
+        ("clap_mangen", "daemon/cli"),
+        ("tracing_journald", "daemon/logging"),
+        ("sd_notify", "daemon/service_manager"),
     ] {
         let words = [format!("{library}::"), format!("use {library};"), format!("extern crate {library}")];
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
