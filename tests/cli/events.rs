@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Stdio};
 use serde_json::Value;
 
 use crate::support::daemon::Daemon;
+use crate::support::eventually;
 use crate::support::failpoints::Failpoints;
 use crate::support::music::Track;
 use crate::support::sandbox::Sandbox;
@@ -107,7 +108,10 @@ fn daemon_and_its_syncs_are_told_with_counts() {
     let first = &syncs[1];
     assert_eq!((&first["origin"], &first["scope"]), (&Value::from("a"), &Value::from("origin")));
     assert_eq!((&first["num_added"], &first["num_removed"], &first["error"]), (&3.into(), &0.into(), &Value::Null));
-    assert_eq!(types(&remembered(&daemon, &["origin", "daemon"])), ["origin.up", "daemon.ready"]);
+    // a library is scanned a moment before it is said to be ready
+    eventually("the daemon says that it is ready", || {
+        types(&remembered(&daemon, &["origin", "daemon"])) == ["origin.up", "daemon.ready"]
+    });
     daemon.stop();
 }
 
