@@ -13,6 +13,7 @@
 //! whole or not at all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use musicfs_actors::control_server::Served;
@@ -84,12 +85,20 @@ pub(crate) struct Reloader {
     pool: Arc<dyn Pool>,
     targets: Targets,
     turn: tokio::sync::Mutex<()>,
+    /// The catalog was asked for a layout and did not say that it has it: it is told again, whatever is in the file.
+    is_layout_in_doubt: AtomicBool,
 }
 
 impl Reloader {
     /// `pool` reads the files.
     pub(crate) fn new(source: ReloadSource, pool: Arc<dyn Pool>, targets: Targets) -> Arc<Self> {
-        Arc::new(Self { source: Arc::new(source), pool, targets, turn: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            source: Arc::new(source),
+            pool,
+            targets,
+            turn: tokio::sync::Mutex::default(),
+            is_layout_in_doubt: AtomicBool::default(),
+        })
     }
 
     /// Reads the configuration again and applies what can change.
@@ -141,23 +150,30 @@ impl Reloader {
 
     async fn apply(&self, running: &Config, next: Config) -> Result<(), ReloadRefused> {
         let targets = &self.targets;
-        if layout(running) != layout(&next) {
-            let change = || SetLayout { layout: layout(&next), work: targets.work.begin() };
+        let not_applied = |reason: String| ReloadRefused::NotApplied { reason };
+        if let Some(log) = &self.source.log {
+            log.set_level(&next.log).map_err(|error| not_applied(error.to_string()))?;
+        }
+        if layout(running) != layout(&next) || self.is_layout_in_doubt.load(Ordering::Relaxed) {
+            self.is_layout_in_doubt.store(true, Ordering::Relaxed);
             let deadline = Deadline::after(Instant::now(), APPLY_LIMIT);
-            let not_applied = |reason: String| ReloadRefused::NotApplied { reason };
+            let change = || SetLayout { layout: layout(&next), work: targets.work.begin(), deadline };
             let changed = targets.layout.request(deadline, change).await;
-            let changed = changed.map_err(|error| not_applied(error.to_string()))?;
-            changed.map_err(|error| not_applied(error.to_string()))?;
+            let changed = changed
+                .map_err(|error| not_applied(error.to_string()))
+                .and_then(|changed| changed.map_err(|error| not_applied(error.to_string())));
+            if changed.is_err()
+                && let Some(log) = &self.source.log
+            {
+                let _ = log.set_level(&running.log); // it was set a moment ago, so this is a level
+            }
+            changed?;
+            self.is_layout_in_doubt.store(false, Ordering::Relaxed);
         }
         targets.served.replace(next.origins.iter().map(served).collect(), next.document.clone());
         let intervals = next.origins.iter().map(|origin| (origin.id.clone(), origin.poll_interval)).collect();
         if next.ready == ReadyRule::Mounted {
             targets.gate.open();
-        }
-        if let Some(log) = &self.source.log
-            && let Err(error) = log.set_level(&next.log)
-        {
-            tracing::warn!(%error, "the level of the log stays as it is");
         }
         *targets.running.write() = next;
         // A watcher that is down just now is made with the new intervals.

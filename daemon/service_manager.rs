@@ -18,6 +18,9 @@ use sd_notify::NotifyState;
 /// How long the mount may take to answer: it answers from memory.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
+/// The pause before the mount is asked again at the start: a probe that cannot even be started fails at once.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often the status line is renewed where no watchdog asks for more.
 const STATUS_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -46,6 +49,7 @@ impl ServiceManager {
     pub(crate) async fn serve(self: Arc<Self>) {
         while !self.mount_answers().await {
             tracing::warn!("the mount does not answer yet");
+            tokio::time::sleep(PROBE_PAUSE).await;
         }
         tell(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
         let watchdog = sd_notify::watchdog_enabled();

@@ -223,8 +223,10 @@ pub trait DirectFile: Send + Sync {
     fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, FetchError>;
     /// Reads, waiting for the disk. Short only at the end of the file.
     fn read_blocking(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, FetchError>;
-    /// The size and mtime that the file has now.
+    /// The size and mtime that the file has now; may wait for the disk or a server.
     fn stat(&self) -> Result<Version, FetchError>;
+    /// The same where nothing has to be waited for; `None` elsewhere.
+    fn stat_now(&self) -> Option<Result<Version, FetchError>>;
 }
 
 /// Reading a local origin's files where they are.

@@ -123,10 +123,6 @@ where
         self.recipient.connected() && *self.standing.borrow() == Standing::Serving
     }
 
-    fn is_parked(&self) -> bool {
-        *self.standing.borrow() == Standing::Parked
-    }
-
     /// Ends when the standing is another; never for an actor that nobody supervises.
     async fn other_standing(&mut self) {
         if self.standing.changed().await.is_err() {
@@ -233,10 +229,12 @@ where
                 let _ = targets.changed().await; // the sender is ours: it cannot be gone
                 continue;
             };
-            if target.serves() && Some(&target.recipient) != lost {
+            // noted as seen: what it says now must not wake the wait below
+            let standing = *target.standing.borrow_and_update();
+            if standing == Standing::Serving && target.recipient.connected() && Some(&target.recipient) != lost {
                 return Ok(target);
             }
-            if target.is_parked() {
+            if standing == Standing::Parked {
                 return Err(PortError::Down);
             }
             select(pin!(targets.changed()), pin!(target.other_standing())).await;

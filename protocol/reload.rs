@@ -9,6 +9,7 @@ use actix::Message;
 use musicfs_pure::ids::OriginId;
 use serde_json::Value;
 
+use crate::deadline::Deadline;
 use crate::library::{CatalogError, Layout};
 use crate::work::WorkToken;
 
@@ -66,6 +67,8 @@ pub struct SetLayout {
     pub layout: Layout,
     /// Held until the last track is in its new place.
     pub work: WorkToken,
+    /// When the sender stops waiting; later it is refused.
+    pub deadline: Deadline,
 }
 
 /// supervisor → watcher: compare origins this often from now on, where events do not tell everything. One outstanding.

@@ -31,10 +31,12 @@ impl Work {
         (self.0.load(Ordering::Acquire) & u64::from(u32::MAX)) as usize
     }
 
-    /// No token that is held now counts any more.
-    pub fn write_off(&self) {
-        let next = |state| Some((era_of(state) + 1) << COUNT_BITS);
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+    /// No token that is held now counts any more. The one that is answered stands for all of them, so that nobody finds
+    /// the daemon idle before their loss has been made up for.
+    pub fn write_off(&self) -> WorkToken {
+        let next = |state| Some(((era_of(state) + 1) << COUNT_BITS) | 1);
+        let before = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).unwrap_or_else(|same| same);
+        WorkToken { work: self.clone(), era: era_of(before) + 1 }
     }
 }
 
@@ -79,7 +81,9 @@ mod tests {
     fn token_that_was_written_off_counts_no_more_and_its_clone_does() {
         let work = Work::default();
         let (frozen, other) = (work.begin(), work.begin());
-        work.write_off();
+        let lost = work.write_off();
+        assert_eq!(work.pending(), 1);
+        drop(lost);
         assert_eq!(work.pending(), 0);
         let fresh = work.begin();
         let clone = other.clone();

@@ -237,11 +237,15 @@ impl Handler<ApplyDelta> for Catalog {
 impl Handler<SetLayout> for Catalog {
     type Result = Result<(), CatalogError>;
 
-    fn handle(&mut self, SetLayout { layout, work }: SetLayout, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, SetLayout { layout, work, deadline }: SetLayout, ctx: &mut Self::Context) -> Self::Result {
         fail::fail_point!("catalog::handle");
         let account = self.stats.begin();
         let started = Instant::now();
-        let result = self.writer.set_layout(layout, shared::wall_clock());
+        let result = if deadline.has_passed(started) {
+            Err(CatalogError::TooLate)
+        } else {
+            self.writer.set_layout(layout, shared::wall_clock())
+        };
         self.announce(&work);
         account.finish(Duration::ZERO, started.elapsed());
         if let Err(error) = &result {

@@ -106,7 +106,7 @@ impl OriginContext {
         Ok(())
     }
 
-    fn rescan(&self, work: &WorkToken) {
+    pub(super) fn rescan(&self, work: &WorkToken) {
         let rescan = RescanOrigin { accept_removals: false, work: work.clone() };
         self.config.rescans.push(self.origin.clone(), rescan);
     }

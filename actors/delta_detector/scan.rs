@@ -82,6 +82,13 @@ pub(super) async fn missing_below(
     work: &WorkToken,
 ) -> Result<Vec<OriginPath>, ScanError> {
     let listing = list_below(context, folder, work, false).await?;
+    let before = context.catalog().origin_summary(&context.origin)?.listed_mounts;
+    let is_other = |path: &OriginPath| listing.mounts.iter().any(|mount| mount.path == *path);
+    if removals::changed_mounts(before.as_deref(), &listing.mounts).iter().any(is_other) {
+        // what is mounted there hides what is known: only a comparison of the whole origin may judge that
+        context.rescan(work);
+        return Ok(Vec::new());
+    }
     match listing.failed {
         Some((num_folders, first, error)) => Err(ScanError::Incomplete { num_folders, first, error }),
         None => Ok(listing.missing),

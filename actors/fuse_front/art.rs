@@ -61,7 +61,7 @@ impl ArtFile {
         budget: ArtBudget,
     ) -> Result<Self, Failure> {
         let art = Self { file, location, version, decode, budget, kept: Mutex::default() };
-        art.check_version()?;
+        art.check_version(art.file.stat()?)?;
         Ok(art)
     }
 
@@ -69,8 +69,9 @@ impl ArtFile {
     pub(super) fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
         if self.location.encoding == ArtEncoding::Raw {
             let (at, len) = self.raw_range(offset, buffer.len())?;
-            let read = self.file.read_now(at, &mut buffer[..len])?;
-            return read.map(|read| self.checked(read, len)).transpose();
+            let Some(read) = self.file.read_now(at, &mut buffer[..len])? else { return Ok(None) };
+            // where a server would have to be asked for the version, a pool thread asks it
+            return self.file.stat_now().map(|now| self.checked(now?, read, len)).transpose();
         }
         // the lock is held by a pool thread while it takes the picture out
         let Some(kept) = self.kept.try_lock() else { return Ok(None) };
@@ -82,7 +83,7 @@ impl ArtFile {
         if self.location.encoding == ArtEncoding::Raw {
             let (at, len) = self.raw_range(offset, buffer.len())?;
             let read = self.file.read_blocking(at, &mut buffer[..len])?;
-            return self.checked(read, len);
+            return self.checked(self.file.stat()?, read, len);
         }
         let mut kept = self.kept.lock();
         if let Some(picture) = kept.as_ref() {
@@ -104,13 +105,12 @@ impl ArtFile {
     }
 
     /// A read is good when it is complete and the file is still the same.
-    fn checked(&self, read: usize, wanted: usize) -> Result<usize, Failure> {
-        self.check_version()?;
+    fn checked(&self, now: Version, read: usize, wanted: usize) -> Result<usize, Failure> {
+        self.check_version(now)?;
         if read == wanted { Ok(read) } else { Err(Failure::ArtUnreadable) }
     }
 
-    fn check_version(&self) -> Result<(), Failure> {
-        let now = self.file.stat()?;
+    fn check_version(&self, now: Version) -> Result<(), Failure> {
         if is_same_content(&now, &self.version) { Ok(()) } else { Err(FetchError::Changed.into()) }
     }
 
@@ -120,7 +120,7 @@ impl ArtFile {
         }
         let mut stored = vec![0; self.location.stored_len as usize];
         let read = self.file.read_blocking(self.location.offset, &mut stored)?;
-        self.checked(read, stored.len())?;
+        self.checked(self.file.stat()?, read, stored.len())?;
         let picture = (self.decode)(&self.location, &stored);
         picture.filter(|picture| picture.len() as u64 == self.location.len).ok_or(Failure::ArtUnreadable)
     }

@@ -59,11 +59,12 @@ impl OpenFile {
         }
     }
 
-    /// The attributes at the time of opening, unless the plain file has changed since: then its size and mtime now.
+    /// The attributes at the time of opening, unless the plain file of a local disk has changed since: then its size and
+    /// mtime now. A server is not asked: this runs on a FUSE thread.
     fn attr_now(&self) -> EntryAttr {
         let mut attr = self.attr.clone();
         if let Content::Direct(file) = &self.content
-            && let Ok(version) = file.stat()
+            && let Some(Ok(version)) = file.stat_now()
             && !is_same_content(&version, &self.source.version)
         {
             attr.size = version.size;

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use actix::prelude::*;
+use musicfs_protocol::WorkToken;
 
 use super::{State, StopReason, Supervisor};
 
@@ -47,9 +48,24 @@ impl Supervisor {
     /// refused by its writer's generation.
     fn abandon(&mut self, index: usize, ctx: &mut Context<Self>) {
         const WHY: &str = "the actor's thread does not answer";
-        self.work.write_off();
+        self.actors[index].stats.fail(WHY);
+        let work = self.write_off(index);
+        self.actor_failed(index, WHY, ctx);
+        drop(work); // from here on the restart has its own
+    }
+
+    /// The same for one that is about to be replaced with its group and owes an answer: if it is frozen, nobody would notice
+    /// later. If it was only slow, it ends soon and is taken off the list of the frozen.
+    pub(super) fn write_off_if_frozen(&mut self, index: usize) -> Option<WorkToken> {
+        let State::Running(running) = &self.actors[index].state else { return None };
+        let owes = running.asked_at.is_some_and(|asked_at| asked_at.elapsed() >= self.limits.heartbeat_interval());
+        owes.then(|| self.write_off(index))
+    }
+
+    /// Takes back what the thread of an actor holds and may never give back. The token stands for what was lost.
+    fn write_off(&mut self, index: usize) -> WorkToken {
+        let work = self.work.write_off();
         let managed = &mut self.actors[index];
-        managed.stats.fail(WHY);
         if !managed.spec.requests_outlive_it {
             managed.stats.write_off_waiting();
         }
@@ -59,6 +75,6 @@ impl Supervisor {
             tracing::error!("too many actor threads are frozen; the daemon ends so that it can be started afresh");
             self.stop.send_replace(Some(StopReason::Frozen));
         }
-        self.actor_failed(index, WHY, ctx);
+        work
     }
 }

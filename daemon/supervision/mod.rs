@@ -120,11 +120,11 @@ impl Supervisor {
         managed.standing.send_replace(Standing::Gone); // whoever waits for the one that is replaced
         managed.incarnation += 1;
         let (standing, told) = watch::channel(Standing::Serving);
-        managed.standing = standing;
         let incarnation = managed.incarnation;
         let start = Start { index, incarnation, supervisor: ctx.address().recipient(), standing: told };
         match managed.spec.start(start) {
             Ok(running) => {
+                managed.standing = standing; // until now the ports listened to the one before
                 managed.state = State::Running(running);
                 managed.stats.set_running(true);
                 tracing::debug!(actor = %managed.spec.name, incarnation, "actor started");
@@ -156,6 +156,9 @@ impl Supervisor {
                 managed.state = State::Parked;
                 managed.standing.send_replace(Standing::Parked);
                 managed.stats.set_parked(true);
+                if was_abandoned {
+                    (self.rescan)(); // what others were about to do was written off with it
+                }
                 self.events.publish(Happening::ActorParked { actor: Arc::clone(name), reason: why.to_owned() });
             }
         }
@@ -172,7 +175,9 @@ impl Supervisor {
         let mut tokens = Vec::new();
         for member in self.members(index, group) {
             let managed = &mut self.actors[member];
-            if let State::Waiting { was_abandoned, work } = std::mem::replace(&mut managed.state, State::Stopped) {
+            if matches!(managed.state, State::Waiting { .. })
+                && let State::Waiting { was_abandoned, work } = std::mem::replace(&mut managed.state, State::Stopped)
+            {
                 must_rescan |= was_abandoned;
                 tokens.push(work);
                 managed.stats.restarted();
@@ -180,6 +185,7 @@ impl Supervisor {
                 let (actor, restarts) = (Arc::clone(&managed.spec.name), managed.stats.snapshot().restarts);
                 self.events.publish(Happening::ActorRestarted { actor, restarts });
             }
+            tokens.extend(self.write_off_if_frozen(member));
             self.start_actor(member, ctx);
         }
         if must_rescan {

@@ -55,6 +55,11 @@ impl RegularFile {
         self.fs.is_local_disk().then(|| attributes::device(&attributes))
     }
 
+    /// Whether no server has to be asked about the file.
+    pub(super) fn is_on_local_disk(&self) -> bool {
+        self.fs.is_local_disk()
+    }
+
     /// The version that the file has now.
     pub(super) fn version(&self) -> io::Result<Version> {
         attributes::proof(&self.fd).map(|now| attributes::version(&now, self.fs))

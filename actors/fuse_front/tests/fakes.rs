@@ -294,4 +294,8 @@ impl DirectFile for FolderFile {
     fn stat(&self) -> Result<Version, FetchError> {
         self.file.metadata().map(|file| version_of(&file)).map_err(failed)
     }
+
+    fn stat_now(&self) -> Option<Result<Version, FetchError>> {
+        Some(self.stat())
+    }
 }

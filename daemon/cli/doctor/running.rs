@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use musicfs_actors::control_server::connect_now;
-use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, method};
+use musicfs_protocol::wire::{ActorRow, Empty, OriginRow, RpcError, method};
 use serde_json::Value;
 
 use super::super::client::Client;
@@ -35,6 +35,12 @@ pub(super) fn examine(world: &World, socket: Option<&Path>) -> (Option<Running>,
             (None, vec![Finding::note("daemon", what, "the library is not mounted", mend)])
         }
         Err(CliError::OtherProtocol { version, .. }) => (None, vec![other_version(world, &version)]),
+        Err(CliError::ConnectionLost) => {
+            let what = format!("the daemon at {} closed the connection", quoted(socket.as_os_str()));
+            let mend = format!("{} doctor", world.musicfs);
+            (None, vec![Finding::note("daemon", what, "it is ending, or its control server was started again", mend)])
+        }
+        Err(CliError::Refused(error)) => (None, vec![refusing(world, &error)]),
         Err(error) => (None, vec![frozen(socket, &error)]),
     }
 }
@@ -62,6 +68,12 @@ fn other_version(world: &World, version: &str) -> Finding {
         "the daemon goes on with the old program until it is started again",
         restart(world),
     )
+}
+
+/// It lives and serves: nothing to kill.
+fn refusing(world: &World, error: &RpcError) -> Finding {
+    let what = format!("the daemon answers with an error: {error}");
+    Finding::problem("daemon", what, "it cannot say how it is; its log says more", restart(world))
 }
 
 fn frozen(socket: &Path, error: &CliError) -> Finding {
