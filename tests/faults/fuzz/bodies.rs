@@ -9,9 +9,10 @@ use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::discriminant;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use musicfs::config::location::Location;
-use musicfs::config::{Flags, Surroundings, load, show};
+use musicfs::config::{Flags, OriginConfig, Surroundings, load, show};
 use musicfs_protocol::wire::{
     self, HelloRequest, PathRequest, RescanRequest, RpcError, StatusReply, TagsReply, TreeReply, TreeRequest,
     WaitRequest, WhyReply,
@@ -203,7 +204,12 @@ pub(super) fn config(data: &[u8]) -> u64 {
             let again = again.config.unwrap_or_else(|error| panic!("{error}\n{text}"));
             assert_eq!(again.template, config.template);
             assert_eq!((again.case_insensitive, again.access), (config.case_insensitive, config.access));
-            assert_eq!(again.origins, config.origins);
+            // a folder's name that is not printable text is shown escaped, which a configuration does not read back
+            let shown = |origin: &OriginConfig| {
+                let root = PathBuf::from(escape(origin.root.as_os_str().as_bytes()).into_owned());
+                OriginConfig { root, ..origin.clone() }
+            };
+            assert_eq!(again.origins, config.origins.iter().map(shown).collect::<Vec<_>>());
             (config.origins.len().min(4), config.case_insensitive, config.raw_view as u8).hash(&mut hasher);
         }
         Err(error) => {
